@@ -1,0 +1,1 @@
+//! Code generated from `proto/` by `cargo xtask generate`; do not edit.

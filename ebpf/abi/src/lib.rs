@@ -1,0 +1,2 @@
+//! The layout shared by kernel programs and agent: map keys, values, events, drop reasons.
+#![no_std]
