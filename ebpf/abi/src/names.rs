@@ -4,7 +4,7 @@
 pub const CGROUP_PROGRAMS: [&str; 7] =
     ["connect4", "connect6", "getpeername4", "getpeername6", "sock_ops", "getsockopt", "setsockopt"];
 /// The program attached to each enrolled pod's network namespace.
-pub const SK_LOOKUP_PROGRAM: &str = "sk_lookup";
+pub const SK_LOOKUP_PROGRAM: &str = "steer";
 
 /// `Array<Config, 1>`.
 pub const CONFIG: &str = "config";

@@ -1,0 +1,156 @@
+//! Reads and writes of the kernel's context structures.
+//!
+//! Every access is volatile and names one field: compilers merge neighbouring loads, which the verifier refuses
+//! ("dereference of modified ctx ptr").
+
+use aya_ebpf::bindings::{bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sock_ops};
+use warren_abi::Ip;
+
+pub const AF_INET6: u32 = 10;
+pub const IPPROTO_TCP: u32 = 6;
+
+/// Reads one field of a context.
+macro_rules! field {
+    ($ptr:expr, $($path:tt)+) => {
+        unsafe { core::ptr::addr_of!((*$ptr).$($path)+).read_volatile() }
+    };
+}
+pub(crate) use field;
+
+/// Writes one field of a context.
+macro_rules! set_field {
+    ($ptr:expr, $field:ident $([$index:literal])? => $value:expr) => {
+        unsafe { core::ptr::addr_of_mut!((*$ptr).$field $([$index])?).write_volatile($value) }
+    };
+}
+pub(crate) use set_field;
+
+/// Reads a field of four words.
+macro_rules! words {
+    ($ptr:expr, $field:ident) => {
+        Ip { words: [field!($ptr, $field[0]), field!($ptr, $field[1]), field!($ptr, $field[2]), field!($ptr, $field[3])] }
+    };
+}
+
+/// Both ends of a socket, as that socket sees them; ports in host byte order.
+#[derive(Clone, Copy)]
+pub struct Ends {
+    pub local: Ip,
+    pub remote: Ip,
+    pub local_port: u16,
+    pub remote_port: u16,
+}
+
+#[inline(always)]
+pub fn user_ip6(addr: *mut bpf_sock_addr) -> Ip {
+    words!(addr, user_ip6)
+}
+
+#[inline(always)]
+pub fn user_port(addr: *mut bpf_sock_addr) -> u16 {
+    u16::from_be(field!(addr, user_port) as u16)
+}
+
+#[inline(always)]
+pub fn set_user_ip6(addr: *mut bpf_sock_addr, ip: &Ip) {
+    set_field!(addr, user_ip6[0] => ip.words[0]);
+    set_field!(addr, user_ip6[1] => ip.words[1]);
+    set_field!(addr, user_ip6[2] => ip.words[2]);
+    set_field!(addr, user_ip6[3] => ip.words[3]);
+}
+
+#[inline(always)]
+pub fn set_user_port(addr: *mut bpf_sock_addr, port: u16) {
+    set_field!(addr, user_port => u32::from(port.to_be()));
+}
+
+/// The socket behind an address hook.
+#[inline(always)]
+pub fn addr_sock(addr: *mut bpf_sock_addr) -> *mut bpf_sock {
+    field!(addr, __bindgen_anon_1.sk)
+}
+
+#[inline(always)]
+pub fn ops_ends(ops: *mut bpf_sock_ops) -> Ends {
+    let v6 = field!(ops, family) == AF_INET6;
+    let (local, remote) = if v6 {
+        (words!(ops, local_ip6), words!(ops, remote_ip6))
+    } else {
+        (Ip::from_v4_word(field!(ops, local_ip4)), Ip::from_v4_word(field!(ops, remote_ip4)))
+    };
+    Ends {
+        local,
+        remote,
+        local_port: field!(ops, local_port) as u16,
+        remote_port: u32::from_be(field!(ops, remote_port)) as u16,
+    }
+}
+
+#[inline(always)]
+pub fn sock_ends(sk: *mut bpf_sock) -> Ends {
+    let v6 = field!(sk, family) == AF_INET6;
+    let (local, remote) = if v6 {
+        (words!(sk, src_ip6), words!(sk, dst_ip6))
+    } else {
+        (Ip::from_v4_word(field!(sk, src_ip4)), Ip::from_v4_word(field!(sk, dst_ip4)))
+    };
+    Ends {
+        local,
+        remote,
+        local_port: field!(sk, src_port) as u16,
+        remote_port: u16::from_be(field!(sk, dst_port)),
+    }
+}
+
+#[inline(always)]
+pub fn lookup_ends(lookup: *mut bpf_sk_lookup) -> Ends {
+    let v6 = field!(lookup, family) == AF_INET6;
+    let (local, remote) = if v6 {
+        (words!(lookup, local_ip6), words!(lookup, remote_ip6))
+    } else {
+        (Ip::from_v4_word(field!(lookup, local_ip4)), Ip::from_v4_word(field!(lookup, remote_ip4)))
+    };
+    Ends {
+        local,
+        remote,
+        local_port: field!(lookup, local_port) as u16,
+        remote_port: u16::from_be(field!(lookup, remote_port)),
+    }
+}
+
+impl Ends {
+    /// The flow where this socket is the client.
+    #[inline(always)]
+    pub fn flow_as_client(&self) -> warren_abi::FlowKey {
+        warren_abi::FlowKey {
+            client: self.local,
+            server: self.remote,
+            client_port: self.local_port,
+            server_port: self.remote_port,
+        }
+    }
+
+    /// The flow where this socket is the server.
+    #[inline(always)]
+    pub fn flow_as_server(&self) -> warren_abi::FlowKey {
+        warren_abi::FlowKey {
+            client: self.remote,
+            server: self.local,
+            client_port: self.remote_port,
+            server_port: self.local_port,
+        }
+    }
+}
+
+/// A flow inside one network namespace.
+#[inline(always)]
+pub fn conn_key(netns: u64, flow: &warren_abi::FlowKey) -> warren_abi::ConnKey {
+    warren_abi::ConnKey {
+        netns,
+        client: flow.client,
+        server: flow.server,
+        client_port: flow.client_port,
+        server_port: flow.server_port,
+        reserved: 0,
+    }
+}

@@ -1,0 +1,88 @@
+//! The maps, and the few operations that every program shares.
+
+use aya_ebpf::bindings::bpf_sock;
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage, SockHash};
+use aya_ebpf::helpers::{bpf_sk_storage_delete, bpf_sk_storage_get};
+use aya_ebpf::macros::btf_map;
+use warren_abi::{
+    Backend, BackendKey, COUNTERS_LEN, Config, Conn, ConnKey, Counter, DirectConn, Event, Flow, FlowKey, Intent, Ip,
+    ListenerKey, LocalWorkload, Pod, ProbePort, ServiceAddr, ServiceEntry, Verdict, VerdictKey,
+};
+
+const NO_PREALLOC: usize = aya_ebpf::bindings::BPF_F_NO_PREALLOC as usize;
+const PODS: usize = 1024;
+const LISTENERS: usize = 8192;
+const SERVICES: usize = 1 << 18;
+const BACKENDS: usize = 1 << 20;
+const VERDICTS: usize = 1 << 16;
+const FLOWS: usize = 1 << 16;
+const CONNS: usize = 1 << 18;
+const EVENT_BYTES: usize = 1 << 20;
+
+#[btf_map(name = "config")]
+pub static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map(name = "pods")]
+pub static POD: HashMap<u64, Pod, PODS> = HashMap::new();
+#[btf_map(name = "local_workloads")]
+pub static LOCAL_WORKLOAD: HashMap<Ip, LocalWorkload, LISTENERS> = HashMap::new();
+#[btf_map(name = "services")]
+pub static SERVICE: HashMap<ServiceAddr, ServiceEntry, SERVICES, NO_PREALLOC> = HashMap::new();
+#[btf_map(name = "backends")]
+pub static BACKEND: HashMap<BackendKey, Backend, BACKENDS, NO_PREALLOC> = HashMap::new();
+#[btf_map(name = "verdicts")]
+pub static VERDICT: LruHashMap<VerdictKey, Verdict, VERDICTS> = LruHashMap::new();
+#[btf_map(name = "flows")]
+pub static FLOW: LruHashMap<FlowKey, Flow, FLOWS> = LruHashMap::new();
+#[btf_map(name = "conns")]
+pub static CONN: LruHashMap<ConnKey, Conn, CONNS> = LruHashMap::new();
+#[btf_map(name = "direct_conns")]
+pub static DIRECT_CONN: LruHashMap<u64, DirectConn, CONNS> = LruHashMap::new();
+#[btf_map(name = "probe_ports")]
+pub static PROBE_PORT: HashMap<ProbePort, u32, LISTENERS> = HashMap::new();
+#[btf_map(name = "listeners")]
+pub static LISTENER: SockHash<ListenerKey, LISTENERS> = SockHash::new();
+#[btf_map(name = "events")]
+pub static EVENTS: RingBuf<Event, EVENT_BYTES> = RingBuf::new();
+#[btf_map(name = "counters")]
+pub static COUNTER: PerCpuArray<u64, { COUNTERS_LEN as usize }> = PerCpuArray::new();
+#[btf_map(name = "intents")]
+pub static INTENT: SkStorage<Intent> = SkStorage::new();
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub fn count(counter: Counter) {
+    if let Some(value) = COUNTER.get_ptr_mut(counter as u32) {
+        unsafe { *value += 1 };
+    }
+}
+
+/// The settings; the entry always exists, a missing one reads as zero.
+#[inline(always)]
+pub fn config() -> Option<&'static Config> {
+    CONFIG.get(0)
+}
+
+/// The socket's intent, if it has one.
+#[inline(always)]
+pub fn intent(sk: *mut bpf_sock) -> *mut Intent {
+    intent_with(sk, 0)
+}
+
+/// The socket's intent, made where there is none; null when memory ran out.
+#[inline(always)]
+pub fn intent_or_new(sk: *mut bpf_sock) -> *mut Intent {
+    intent_with(sk, u64::from(aya_ebpf::bindings::BPF_SK_STORAGE_GET_F_CREATE))
+}
+
+/// Forgets the socket's intent.
+#[inline(always)]
+pub fn forget_intent(sk: *mut bpf_sock) {
+    let map = core::ptr::from_ref(&INTENT).cast_mut().cast();
+    unsafe { bpf_sk_storage_delete(map, sk.cast()) };
+}
+
+#[inline(always)]
+fn intent_with(sk: *mut bpf_sock, flags: u64) -> *mut Intent {
+    let map = core::ptr::from_ref(&INTENT).cast_mut().cast();
+    unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), flags) }.cast()
+}
