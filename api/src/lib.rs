@@ -1,9 +1,12 @@
 //! The wire contract: delta xDS, the CA service, and the socket between agent and tunnel; with conversions into `warren-core`.
+//! Nothing from the wire reaches a caller before it was converted and checked; no decision is taken here.
 //!
 //! ```text
 //! controller --xds--> Client --decode--> core::Workload / Service / Policy
 //! agent  <--node socket (SEQPACKET, fds by SCM_RIGHTS)-->  tunnel
+//! tunnel --ca--> controller (CSR in, certificate chain out)
 //! ```
 
+pub mod codec;
 #[allow(missing_docs, clippy::all)]
 pub mod r#gen;

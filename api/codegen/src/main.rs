@@ -58,6 +58,7 @@ fn generate(protos: &Path) -> Result<BTreeMap<String, String>, Error> {
     tonic_prost_build::configure()
         .out_dir(out.path())
         .bytes(".")
+        .btree_map(".")
         .emit_rerun_if_changed(false)
         .build_client(true)
         .build_server(true)

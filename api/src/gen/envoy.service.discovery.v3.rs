@@ -57,8 +57,8 @@ pub struct DeltaDiscoveryRequest {
     pub resource_names_unsubscribe: ::prost::alloc::vec::Vec<
         ::prost::alloc::string::String,
     >,
-    #[prost(map = "string, string", tag = "5")]
-    pub initial_resource_versions: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub initial_resource_versions: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
