@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use ipnet::{IpNet, Ipv4Net};
+
 /// Returns `ip` with an IPv4-mapped IPv6 address (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2) turned into the IPv4 address
 /// that it stands for, so that every index has one key for one address.
 pub fn canonical(ip: IpAddr) -> IpAddr {
@@ -13,6 +15,16 @@ pub fn canonical(ip: IpAddr) -> IpAddr {
 /// [`canonical`] for an address with a port.
 pub fn canonical_socket(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(canonical(addr.ip()), addr.port())
+}
+
+/// [`canonical`] for a network: one inside `::ffff:0:0/96` becomes the IPv4 network that it stands for; all others,
+/// `::/0` included, stay as they are, so an IPv6 network never holds an IPv4 address.
+pub fn canonical_net(net: IpNet) -> IpNet {
+    let IpNet::V6(v6) = net else { return net };
+    match (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
+        (Some(v4), Some(length)) => Ipv4Net::new(v4, length).map_or(net, IpNet::V4),
+        _ => net,
+    }
 }
 
 /// An address on a named network; the empty name is the default network.
@@ -27,7 +39,15 @@ pub struct NetworkAddress {
 impl NetworkAddress {
     /// An address on the default network.
     pub fn local(ip: IpAddr) -> Self {
-        Self { network: Arc::from(""), ip: canonical(ip) }
+        Self::new("", ip)
+    }
+
+    /// An address on a named network.
+    pub fn new(network: impl Into<Arc<str>>, ip: IpAddr) -> Self {
+        Self {
+            network: network.into(),
+            ip: canonical(ip),
+        }
     }
 }
 

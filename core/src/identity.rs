@@ -28,19 +28,34 @@ pub struct ParseIdentityError(pub String);
 impl Identity {
     /// Builds an identity from its three parts; an empty trust domain means [`DEFAULT_TRUST_DOMAIN`].
     pub fn new(trust_domain: &str, namespace: &str, service_account: &str) -> Self {
-        let td = if trust_domain.is_empty() { DEFAULT_TRUST_DOMAIN } else { trust_domain };
-        Self { trust_domain: td.into(), namespace: namespace.into(), service_account: service_account.into() }
+        let td = if trust_domain.is_empty() {
+            DEFAULT_TRUST_DOMAIN
+        } else {
+            trust_domain
+        };
+        Self {
+            trust_domain: td.into(),
+            namespace: namespace.into(),
+            service_account: service_account.into(),
+        }
     }
 
     /// The principal as policies write it: the SPIFFE ID without its scheme.
     pub fn principal(&self) -> String {
-        format!("{}/ns/{}/sa/{}", self.trust_domain, self.namespace, self.service_account)
+        format!(
+            "{}/ns/{}/sa/{}",
+            self.trust_domain, self.namespace, self.service_account
+        )
     }
 }
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "spiffe://{}/ns/{}/sa/{}", self.trust_domain, self.namespace, self.service_account)
+        write!(
+            f,
+            "spiffe://{}/ns/{}/sa/{}",
+            self.trust_domain, self.namespace, self.service_account
+        )
     }
 }
 

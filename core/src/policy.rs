@@ -9,8 +9,9 @@ use ipnet::IpNet;
 use crate::identity::Identity;
 
 pub mod evaluate;
+mod matching;
 
-pub use evaluate::{Decision, Outcome, Reason, evaluate};
+pub use evaluate::{Decision, Outcome, Reason, evaluate, evaluate_known};
 
 /// The unique name of a policy: `<namespace>/<name>`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,7 +49,7 @@ pub enum Action {
 }
 
 /// Why a policy that only reports exists. Such policies never change the outcome and never count as a present ALLOW.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Audit {
     /// A dry run of an ALLOW or DENY.
     DryRun,
@@ -112,6 +113,24 @@ pub struct Match {
     pub destination_ports: Vec<u16>,
     /// Negated.
     pub not_destination_ports: Vec<u16>,
+}
+
+impl Match {
+    /// Whether no field is set; such a match never matches.
+    pub fn is_empty(&self) -> bool {
+        self.namespaces.is_empty()
+            && self.not_namespaces.is_empty()
+            && self.principals.is_empty()
+            && self.not_principals.is_empty()
+            && self.service_accounts.is_empty()
+            && self.not_service_accounts.is_empty()
+            && self.source_ips.is_empty()
+            && self.not_source_ips.is_empty()
+            && self.destination_ips.is_empty()
+            && self.not_destination_ips.is_empty()
+            && self.destination_ports.is_empty()
+            && self.not_destination_ports.is_empty()
+    }
 }
 
 /// A service account in a namespace.

@@ -99,6 +99,9 @@ pub struct Service {
 impl Service {
     /// Its unique name.
     pub fn key(&self) -> ServiceKey {
-        ServiceKey { namespace: self.namespace.clone(), hostname: self.hostname.clone() }
+        ServiceKey {
+            namespace: self.namespace.clone(),
+            hostname: self.hostname.clone(),
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! The evaluator. (Written by its table of tests.)
+//! The evaluator: DENY first, then ALLOW, then the default.
 
-use super::{Audit, Connection, Policy, PolicyKey};
+use super::{Action, Audit, Connection, Policy, PolicyKey, matching};
 
 /// Allowed or denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +26,16 @@ pub enum Reason {
     UnknownPolicy(PolicyKey),
 }
 
+impl Reason {
+    /// The policy that decided or that is missing, where there is one.
+    pub fn policy(&self) -> Option<&PolicyKey> {
+        match self {
+            Self::AllowedBy(key) | Self::DeniedBy(key) | Self::UnknownPolicy(key) => Some(key),
+            Self::NoPolicy | Self::NoAllowMatched => None,
+        }
+    }
+}
+
 /// The outcome, why, and which audit-only policies matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -33,11 +43,85 @@ pub struct Decision {
     pub outcome: Outcome,
     /// Why.
     pub reason: Reason,
-    /// Audit-only policies that matched, with what they are.
+    /// Audit-only policies that matched, with what they are; by name, each once.
     pub audited: Vec<(PolicyKey, Audit)>,
 }
 
+impl Decision {
+    /// Whether the connection may go on.
+    pub fn is_allowed(&self) -> bool {
+        self.outcome == Outcome::Allow
+    }
+
+    /// The decision where `missing` covers the destination but is not known: closed, since it may be a DENY.
+    pub fn unknown_policy(missing: PolicyKey) -> Self {
+        Self {
+            outcome: Outcome::Deny,
+            reason: Reason::UnknownPolicy(missing),
+            audited: Vec::new(),
+        }
+    }
+}
+
 /// Evaluates `policies`, which must be those that cover the destination (see [`crate::Mesh::policies_for`]).
-pub fn evaluate<'a>(_conn: &Connection, _policies: impl IntoIterator<Item = &'a Policy>) -> Decision {
-    Decision { outcome: Outcome::Deny, reason: Reason::NoAllowMatched, audited: Vec::new() }
+///
+/// The order of `policies` plays no part: of several policies that match, the first by name is reported.
+pub fn evaluate<'a>(conn: &Connection, policies: impl IntoIterator<Item = &'a Policy>) -> Decision {
+    let subject = matching::Subject::new(conn);
+    let mut denied: Option<&PolicyKey> = None;
+    let mut allowed: Option<&PolicyKey> = None;
+    let mut allow_present = false;
+    let mut audited = Vec::new();
+    for policy in policies {
+        if policy.audit.is_none() && policy.action == Action::Allow {
+            allow_present = true;
+        }
+        if !matching::policy(policy, &subject) {
+            continue;
+        }
+        match (policy.audit, policy.action) {
+            (Some(audit), _) => audited.push((policy.key.clone(), audit)),
+            (None, Action::Deny) => keep_first(&mut denied, &policy.key),
+            (None, Action::Allow) => keep_first(&mut allowed, &policy.key),
+        }
+    }
+    audited.sort();
+    audited.dedup();
+    let (outcome, reason) = conclude(denied, allowed, allow_present);
+    Decision {
+        outcome,
+        reason,
+        audited,
+    }
+}
+
+/// [`evaluate`] for policies looked up by name, one of which may be missing: then the answer is
+/// [`Reason::UnknownPolicy`].
+pub fn evaluate_known<'a, I>(conn: &Connection, policies: Result<I, PolicyKey>) -> Decision
+where
+    I: IntoIterator<Item = &'a Policy>,
+{
+    match policies {
+        Ok(policies) => evaluate(conn, policies),
+        Err(missing) => Decision::unknown_policy(missing),
+    }
+}
+
+fn conclude(
+    denied: Option<&PolicyKey>,
+    allowed: Option<&PolicyKey>,
+    allow_present: bool,
+) -> (Outcome, Reason) {
+    match (denied, allowed) {
+        (Some(key), _) => (Outcome::Deny, Reason::DeniedBy(key.clone())),
+        (None, Some(key)) => (Outcome::Allow, Reason::AllowedBy(key.clone())),
+        (None, None) if allow_present => (Outcome::Deny, Reason::NoAllowMatched),
+        (None, None) => (Outcome::Allow, Reason::NoPolicy),
+    }
+}
+
+fn keep_first<'a>(slot: &mut Option<&'a PolicyKey>, key: &'a PolicyKey) {
+    if slot.is_none_or(|held| key < held) {
+        *slot = Some(key);
+    }
 }
