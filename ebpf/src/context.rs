@@ -25,10 +25,46 @@ macro_rules! set_field {
 }
 pub(crate) use set_field;
 
+/// Reads a 32-bit word of a structure by one instruction with a constant offset. Where both arms of a branch read a context,
+/// compilers turn the two loads into one with a computed offset, volatile or not; they cannot do so with this.
+macro_rules! word {
+    ($ty:ty, $ptr:expr, $field:ident, $index:literal) => {{
+        let value: u64;
+        unsafe {
+            core::arch::asm!(
+                "{0} = *(u32 *)({1} + {2})",
+                out(reg) value,
+                in(reg) $ptr,
+                const core::mem::offset_of!($ty, $field) + 4 * $index,
+                options(readonly, nostack, preserves_flags)
+            );
+        }
+        value as u32
+    }};
+}
+
 /// Reads a field of four words.
 macro_rules! words {
-    ($ptr:expr, $field:ident) => {
-        Ip { words: [field!($ptr, $field[0]), field!($ptr, $field[1]), field!($ptr, $field[2]), field!($ptr, $field[3])] }
+    ($ty:ty, $ptr:expr, $field:ident) => {
+        Ip {
+            words: [
+                word!($ty, $ptr, $field, 0),
+                word!($ty, $ptr, $field, 1),
+                word!($ty, $ptr, $field, 2),
+                word!($ty, $ptr, $field, 3),
+            ],
+        }
+    };
+}
+
+/// Reads local and remote address of a structure that has both, by family.
+macro_rules! addresses {
+    ($ty:ty, $ptr:expr, $local4:ident, $local6:ident, $remote4:ident, $remote6:ident) => {
+        if field!($ptr, family) == AF_INET6 {
+            (words!($ty, $ptr, $local6), words!($ty, $ptr, $remote6))
+        } else {
+            (Ip::from_v4_word(word!($ty, $ptr, $local4, 0)), Ip::from_v4_word(word!($ty, $ptr, $remote4, 0)))
+        }
     };
 }
 
@@ -43,7 +79,7 @@ pub struct Ends {
 
 #[inline(always)]
 pub fn user_ip6(addr: *mut bpf_sock_addr) -> Ip {
-    words!(addr, user_ip6)
+    words!(bpf_sock_addr, addr, user_ip6)
 }
 
 #[inline(always)]
@@ -72,12 +108,7 @@ pub fn addr_sock(addr: *mut bpf_sock_addr) -> *mut bpf_sock {
 
 #[inline(always)]
 pub fn ops_ends(ops: *mut bpf_sock_ops) -> Ends {
-    let v6 = field!(ops, family) == AF_INET6;
-    let (local, remote) = if v6 {
-        (words!(ops, local_ip6), words!(ops, remote_ip6))
-    } else {
-        (Ip::from_v4_word(field!(ops, local_ip4)), Ip::from_v4_word(field!(ops, remote_ip4)))
-    };
+    let (local, remote) = addresses!(bpf_sock_ops, ops, local_ip4, local_ip6, remote_ip4, remote_ip6);
     Ends {
         local,
         remote,
@@ -88,12 +119,7 @@ pub fn ops_ends(ops: *mut bpf_sock_ops) -> Ends {
 
 #[inline(always)]
 pub fn sock_ends(sk: *mut bpf_sock) -> Ends {
-    let v6 = field!(sk, family) == AF_INET6;
-    let (local, remote) = if v6 {
-        (words!(sk, src_ip6), words!(sk, dst_ip6))
-    } else {
-        (Ip::from_v4_word(field!(sk, src_ip4)), Ip::from_v4_word(field!(sk, dst_ip4)))
-    };
+    let (local, remote) = addresses!(bpf_sock, sk, src_ip4, src_ip6, dst_ip4, dst_ip6);
     Ends {
         local,
         remote,
@@ -104,12 +130,7 @@ pub fn sock_ends(sk: *mut bpf_sock) -> Ends {
 
 #[inline(always)]
 pub fn lookup_ends(lookup: *mut bpf_sk_lookup) -> Ends {
-    let v6 = field!(lookup, family) == AF_INET6;
-    let (local, remote) = if v6 {
-        (words!(lookup, local_ip6), words!(lookup, remote_ip6))
-    } else {
-        (Ip::from_v4_word(field!(lookup, local_ip4)), Ip::from_v4_word(field!(lookup, remote_ip4)))
-    };
+    let (local, remote) = addresses!(bpf_sk_lookup, lookup, local_ip4, local_ip6, remote_ip4, remote_ip6);
     Ends {
         local,
         remote,

@@ -6,6 +6,8 @@
 //! ```
 #![no_std]
 #![no_main]
+// Loads of a context by constant offset: see `context`.
+#![feature(asm_experimental_arch)]
 
 mod connect;
 mod context;
