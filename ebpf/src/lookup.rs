@@ -17,8 +17,7 @@ pub fn steer(ctx: &SkLookupContext) -> u32 {
         return SK_PASS;
     }
     let ends = lookup_ends(ctx.lookup);
-    if field!(ctx.lookup, ingress_ifindex) == LO_IFINDEX || ends.remote == ends.local {
-        // The pod speaking to itself, or the tunnel's own delivery.
+    if from_inside(field!(ctx.lookup, ingress_ifindex), &ends) {
         if ends.local_port == PORT_OUTBOUND && !is_loopback(&ends.local) {
             return assign(ctx, &ends.local, LISTENER_OUTBOUND);
         }
@@ -34,6 +33,15 @@ pub fn steer(ctx: &SkLookupContext) -> u32 {
     }
     count(Counter::Plaintext);
     assign(ctx, &ends.local, LISTENER_PLAINTEXT)
+}
+
+/// Whether the pod speaks to itself: an application, or the tunnel that delivers. Traffic to an own address that is not a loopback
+/// one carries the index of the interface that has the address, although it travels over `lo` (`ip_route_output_key_hash_rcu` sets
+/// `rt_iif` so), so the source address tells: the kernel drops packets from outside with such a source as martians
+/// (`fib_validate_source`), and for IPv6 it answers them to itself, so that no handshake completes.
+#[inline(always)]
+fn from_inside(ifindex: u32, ends: &Ends) -> bool {
+    ifindex == LO_IFINDEX || ends.remote == ends.local || is_loopback(&ends.remote)
 }
 
 #[inline(always)]
