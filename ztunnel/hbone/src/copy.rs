@@ -1,0 +1,87 @@
+//! Moves bytes between an application's socket and a tunnel: both directions in one task, few large system calls.
+//!
+//! Each direction ends by itself (half-close); an error in either ends both.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::error::TunnelError;
+use crate::tunnel::Tunnel;
+
+mod down;
+mod up;
+
+use down::Down;
+use up::Up;
+
+/// Bytes moved so far, readable while the copy goes on.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// From the local socket into the tunnel.
+    pub up: AtomicU64,
+    /// From the tunnel to the local socket.
+    pub down: AtomicU64,
+}
+
+impl Counters {
+    /// Both, as of now: (up, down).
+    pub fn read(&self) -> (u64, u64) {
+        (
+            self.up.load(Ordering::Relaxed),
+            self.down.load(Ordering::Relaxed),
+        )
+    }
+}
+
+/// Why a copy ended other than by both clean ends, and on which side.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The local socket broke; the tunnel was reset.
+    #[error("the application's connection broke: {0}")]
+    Local(#[from] io::Error),
+    /// The tunnel broke; the caller should reset the local socket.
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
+}
+
+/// Copies until both directions have ended or one has failed. Dropping the future leaves both sides as they are; the
+/// tunnel's own drop then breaks it off.
+pub async fn copy<L, T>(local: &mut L, tunnel: &mut T, counters: &Counters) -> Result<(), CopyError>
+where
+    L: AsyncRead + AsyncWrite + Unpin,
+    T: Tunnel,
+{
+    let (mut up, mut down) = (Up::default(), Down::default());
+    let end = poll_fn(|cx| poll_both(local, tunnel, &mut up, &mut down, counters, cx)).await;
+    if let Err(CopyError::Local(_)) = &end {
+        tunnel.reset();
+    }
+    end
+}
+
+fn poll_both<L, T>(
+    local: &mut L,
+    tunnel: &mut T,
+    up: &mut Up,
+    down: &mut Down,
+    counters: &Counters,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), CopyError>>
+where
+    L: AsyncRead + AsyncWrite + Unpin,
+    T: Tunnel,
+{
+    let up_done = up.poll(local, tunnel, &counters.up, cx)?.is_ready();
+    let down_done = down.poll(local, tunnel, &counters.down, cx)?.is_ready();
+    if up_done && down_done {
+        return Poll::Ready(Ok(()));
+    }
+    if down_done && let Poll::Ready(e) = tunnel.poll_broken(cx) {
+        return Poll::Ready(Err(e.into()));
+    }
+    Poll::Pending
+}

@@ -1,0 +1,177 @@
+//! One pooled HTTP/2 connection: its task, its count of streams, its end.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use h2::client::{Connection, SendRequest};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, interval};
+use warren_core::Identity;
+
+use crate::error::{HandshakeError, OpenError};
+use crate::keepalive::until_dead;
+use crate::tls::{Accepted, ClientTls};
+use crate::{Limits, SMALL_FRAME_BUDGET};
+
+pub(super) struct Conn {
+    pub(super) peer: Identity,
+    peer_not_after: SystemTime,
+    /// None once the connection takes no new streams; it then ends by itself with its last stream.
+    sender: Mutex<Option<SendRequest<Bytes>>>,
+    streams: AtomicUsize,
+    idle_since: Mutex<Instant>,
+    /// Why the connection ended, once it has.
+    end: Mutex<Option<String>>,
+}
+
+/// A place among the streams of a connection.
+pub(super) struct Lease {
+    place: Place,
+    sender: SendRequest<Bytes>,
+}
+
+/// Counts as one stream until dropped.
+pub(super) struct Place(Arc<Conn>);
+
+impl Lease {
+    pub(super) fn conn(&self) -> &Arc<Conn> {
+        &self.place.0
+    }
+
+    pub(super) fn sender(&self) -> SendRequest<Bytes> {
+        self.sender.clone()
+    }
+
+    /// The place without the sender, so that the connection can end while the stream lives.
+    pub(super) fn into_place(self) -> Place {
+        self.place
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *self.0.idle_since.lock() = Instant::now();
+        self.0.streams.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Conn {
+    /// The HTTP/2 handshake. The future drives the connection and ends with it.
+    pub(super) async fn new<I>(
+        accepted: Accepted<ClientTls<I>>,
+        limits: &Arc<Limits>,
+    ) -> Result<(Arc<Self>, impl Future<Output = ()> + use<I>), HandshakeError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, conn) = builder(limits)
+            .handshake(accepted.stream)
+            .await
+            .map_err(|e| HandshakeError::Http2(e.to_string()))?;
+        let this = Arc::new(Self {
+            peer: accepted.peer,
+            peer_not_after: accepted.peer_not_after,
+            sender: Mutex::new(Some(sender)),
+            streams: AtomicUsize::new(0),
+            idle_since: Mutex::new(Instant::now()),
+            end: Mutex::new(None),
+        });
+        let driver = drive(conn, this.clone(), limits.clone());
+        Ok((this, driver))
+    }
+
+    pub(super) fn streams(&self) -> usize {
+        self.streams.load(Ordering::Acquire)
+    }
+
+    /// Whether new streams are welcome: the connection is not ending, and the peer's certificate has not expired meanwhile.
+    pub(super) fn is_open(&self) -> bool {
+        self.sender.lock().is_some() && SystemTime::now() < self.peer_not_after
+    }
+
+    /// Takes no new streams from now on.
+    pub(super) fn retire(&self) {
+        self.sender.lock().take();
+    }
+
+    /// Takes a place, if there is one under both our limit and the peer's.
+    pub(super) fn lease(self: &Arc<Self>, limit: usize) -> Option<Lease> {
+        let sender = self.sender.lock().clone()?;
+        let limit = limit.min(sender.current_max_send_streams());
+        self.streams
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                (n < limit).then_some(n + 1)
+            })
+            .ok()
+            .map(|_| Lease {
+                place: Place(self.clone()),
+                sender,
+            })
+    }
+
+    /// A TLS 1.3 server refuses a client's certificate only after the client's handshake is done, so the alert comes as the
+    /// end of the connection. h2 keeps no more of it than its text.
+    pub(super) fn explain(&self, e: h2::Error) -> OpenError {
+        if !e.is_reset() {
+            self.retire();
+        }
+        let text = self.end.lock().clone().unwrap_or_else(|| e.to_string());
+        match text.split_once("received fatal alert: ") {
+            Some((_, alert)) => HandshakeError::Alert(alert.to_owned()).into(),
+            None => OpenError::Broken(text),
+        }
+    }
+}
+
+fn builder(limits: &Limits) -> h2::client::Builder {
+    let mut b = h2::client::Builder::new();
+    b.initial_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_frame_size(limits.frame)
+        .max_header_list_size(limits.header_list)
+        .max_send_buffer_size(limits.send_buffer)
+        .initial_max_send_streams(limits.streams_per_connection)
+        .data_frame_budget(SMALL_FRAME_BUDGET)
+        .enable_push(false);
+    b
+}
+
+async fn drive<I>(mut conn: Connection<ClientTls<I>, Bytes>, this: Arc<Conn>, limits: Arc<Limits>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let pings = conn.ping_pong();
+    let dead = async {
+        match pings {
+            Some(pings) => until_dead(pings, limits.ping_interval, limits.ping_timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    let retire_when_idle = async {
+        until_idle(&this, limits.idle).await;
+        this.retire();
+        // Without senders and streams the connection says GOAWAY and ends.
+        std::future::pending::<()>().await;
+    };
+    let why = tokio::select! {
+        end = &mut conn => end.map_or_else(|e| e.to_string(), |()| "the connection was closed".to_owned()),
+        why = dead => why.to_owned(),
+        () = retire_when_idle => String::new(),
+    };
+    *this.end.lock() = Some(why);
+    this.retire();
+}
+
+async fn until_idle(this: &Conn, limit: Duration) {
+    let mut tick = interval((limit / 8).max(Duration::from_millis(10)));
+    loop {
+        tick.tick().await;
+        if this.streams() == 0 && this.idle_since.lock().elapsed() >= limit {
+            return;
+        }
+    }
+}

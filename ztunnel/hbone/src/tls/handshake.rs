@@ -1,0 +1,171 @@
+//! Both TLS handshakes, with a time limit, and their errors in our terms.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::server::{NoServerSessionStorage, ServerConfig};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{CertificateError, ClientConfig, Error, version::TLS13};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use warren_core::Identity;
+
+use super::cert::{Leaf, WorkloadCert};
+use super::trust::{Expect, Trust};
+use super::verify::{ClientVerifier, ServerVerifier};
+use super::{ALPN_H2, provider};
+use crate::error::{HandshakeError, PeerRefusal};
+use crate::readahead::ReadAhead;
+
+/// A client's side of an established connection.
+pub type ClientTls<I> = client::TlsStream<ReadAhead<I>>;
+/// A server's side of an established connection.
+pub type ServerTls<I> = server::TlsStream<ReadAhead<I>>;
+
+/// An established connection and who is at the other end.
+pub struct Accepted<S> {
+    /// The encrypted stream.
+    pub stream: S,
+    /// The peer's verified identity.
+    pub peer: Identity,
+    /// The peer's certificate ends then.
+    pub peer_not_after: SystemTime,
+}
+
+/// Client handshake as `cert`'s workload: no SNI, no resumption, the peer must be as `expect` says.
+pub async fn connect<I: AsyncRead + AsyncWrite + Unpin>(
+    io: I,
+    cert: &WorkloadCert,
+    trust: &Trust,
+    expect: Expect,
+    limit: Duration,
+) -> Result<Accepted<ClientTls<I>>, HandshakeError> {
+    let config = client_config(cert, trust, expect).map_err(|e| classify_tls(&e))?;
+    // The name is never sent and never checked: rustls wants one.
+    let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
+    let handshake = TlsConnector::from(config).connect(name, ReadAhead::new(io));
+    let stream = timeout(limit, handshake)
+        .await
+        .map_err(|_| HandshakeError::Timeout)?
+        .map_err(classify)?;
+    let (_, session) = stream.get_ref();
+    let (peer, peer_not_after) = peer_of(session)?;
+    Ok(Accepted {
+        stream,
+        peer,
+        peer_not_after,
+    })
+}
+
+/// Server handshake as `cert`'s workload: the client must show a certificate of our trust domain.
+pub async fn accept<I: AsyncRead + AsyncWrite + Unpin>(
+    io: I,
+    cert: &WorkloadCert,
+    trust: &Trust,
+    limit: Duration,
+) -> Result<Accepted<ServerTls<I>>, HandshakeError> {
+    let config = server_config(cert, trust).map_err(|e| classify_tls(&e))?;
+    let handshake = TlsAcceptor::from(config).accept(ReadAhead::new(io));
+    let stream = timeout(limit, handshake)
+        .await
+        .map_err(|_| HandshakeError::Timeout)?
+        .map_err(classify)?;
+    let (_, session) = stream.get_ref();
+    let (peer, peer_not_after) = peer_of(session)?;
+    Ok(Accepted {
+        stream,
+        peer,
+        peer_not_after,
+    })
+}
+
+fn resolver(key: &Arc<CertifiedKey>) -> Arc<SingleCertAndKey> {
+    Arc::new(SingleCertAndKey::from(CertifiedKey::clone(key)))
+}
+
+fn client_config(
+    cert: &WorkloadCert,
+    trust: &Trust,
+    expect: Expect,
+) -> Result<Arc<ClientConfig>, Error> {
+    let verifier = ServerVerifier {
+        roots: trust.roots(),
+        trust_domain: trust.trust_domain().clone(),
+        expect,
+    };
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_cert_resolver(resolver(&cert.key));
+    config.alpn_protocols = vec![ALPN_H2.to_vec()];
+    config.enable_sni = false;
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+fn server_config(cert: &WorkloadCert, trust: &Trust) -> Result<Arc<ServerConfig>, Error> {
+    let verifier = ClientVerifier {
+        roots: trust.roots(),
+        trust_domain: trust.trust_domain().clone(),
+    };
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(resolver(&cert.key));
+    config.alpn_protocols = vec![ALPN_H2.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+fn peer_of(session: &rustls::CommonState) -> Result<(Identity, SystemTime), HandshakeError> {
+    if session.alpn_protocol() != Some(ALPN_H2) {
+        return Err(HandshakeError::NoAlpn);
+    }
+    let leaf = session
+        .peer_certificates()
+        .and_then(|c| c.first())
+        .ok_or(PeerRefusal::MissingCertificate)?;
+    let leaf = Leaf::parse(leaf)?;
+    Ok((leaf.identity, leaf.not_after))
+}
+
+/// Puts an I/O error of a handshake, or of the first read after it, into our terms.
+pub(crate) fn classify(e: io::Error) -> HandshakeError {
+    match e.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(tls) => classify_tls(tls),
+        None => HandshakeError::Io(e.to_string()),
+    }
+}
+
+fn classify_tls(e: &Error) -> HandshakeError {
+    match e {
+        Error::NoCertificatesPresented => PeerRefusal::MissingCertificate.into(),
+        Error::InvalidCertificate(c) => refusal(c).into(),
+        Error::AlertReceived(alert) => HandshakeError::Alert(format!("{alert:?}")),
+        Error::NoApplicationProtocol => HandshakeError::NoAlpn,
+        other => HandshakeError::NotTls(other.to_string()),
+    }
+}
+
+fn refusal(c: &CertificateError) -> PeerRefusal {
+    match c {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => PeerRefusal::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            PeerRefusal::NotYetValid
+        }
+        CertificateError::UnknownIssuer => PeerRefusal::UnknownIssuer,
+        CertificateError::BadSignature => PeerRefusal::BadSignature,
+        CertificateError::Other(o) => match o.0.downcast_ref::<PeerRefusal>() {
+            Some(r) => r.clone(),
+            None => PeerRefusal::Other(o.0.to_string()),
+        },
+        other => PeerRefusal::Other(other.to_string()),
+    }
+}

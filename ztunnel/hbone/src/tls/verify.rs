@@ -1,0 +1,155 @@
+//! The two verifiers: chain and expiry by webpki, then the identity; DNS names play no part.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError,
+    PeerIncompatible, SignatureScheme,
+};
+use warren_core::Identity;
+
+use super::cert::identity_of;
+use super::trust::{Expect, Roots};
+use crate::error::PeerRefusal;
+
+/// What a server asks of its clients.
+#[derive(Debug)]
+pub(super) struct ClientVerifier {
+    pub(super) roots: Arc<Roots>,
+    pub(super) trust_domain: Arc<str>,
+}
+
+/// What a client asks of its server.
+#[derive(Debug)]
+pub(super) struct ServerVerifier {
+    pub(super) roots: Arc<Roots>,
+    pub(super) trust_domain: Arc<str>,
+    pub(super) expect: Expect,
+}
+
+fn refuse(r: PeerRefusal) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(r))))
+}
+
+fn check_domain(cert: &CertificateDer<'_>, ours: &Arc<str>) -> Result<Identity, Error> {
+    let got = identity_of(cert).map_err(refuse)?;
+    if got.trust_domain != *ours {
+        let (expected, got) = (ours.clone(), got.trust_domain);
+        return Err(refuse(PeerRefusal::WrongTrustDomain { expected, got }));
+    }
+    Ok(got)
+}
+
+fn check_expected(got: Identity, expect: &Expect) -> Result<(), Error> {
+    match expect {
+        Expect::OneOf(ids) if !ids.contains(&got) => {
+            let expected = ids
+                .iter()
+                .map(|i| format!("`{i}`"))
+                .collect::<Vec<_>>()
+                .join(" or ");
+            Err(refuse(PeerRefusal::UnexpectedIdentity { expected, got }))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn no_tls12() -> Error {
+    Error::PeerIncompatible(PeerIncompatible::Tls13RequiredForQuic)
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let ok = self
+            .roots
+            .clients
+            .verify_client_cert(end_entity, intermediates, now)?;
+        check_domain(end_entity, &self.trust_domain)?;
+        Ok(ok)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(no_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.roots
+            .clients
+            .verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.roots.clients.supported_verify_schemes()
+    }
+}
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let cert = ParsedCertificate::try_from(end_entity)?;
+        let algorithms = super::provider().signature_verification_algorithms;
+        verify_server_cert_signed_by_trust_anchor(
+            &cert,
+            &self.roots.store,
+            intermediates,
+            now,
+            algorithms.all,
+        )?;
+        check_expected(check_domain(end_entity, &self.trust_domain)?, &self.expect)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(no_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.roots
+            .clients
+            .verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.roots.clients.supported_verify_schemes()
+    }
+}
