@@ -10,3 +10,4 @@
 pub mod codec;
 #[allow(missing_docs, clippy::all)]
 pub mod r#gen;
+pub mod node;
