@@ -12,6 +12,26 @@ pub fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
 }
 
+/// An address family, of the canonical form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4, mapped addresses included.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family that `ip` belongs to.
+    pub fn of(ip: IpAddr) -> Self {
+        if canonical(ip).is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
+    }
+}
+
 /// [`canonical`] for an address with a port.
 pub fn canonical_socket(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(canonical(addr.ip()), addr.port())

@@ -5,14 +5,17 @@
 //! api (wire) --TryFrom--> Workload / Service / Policy --> Mesh (indexed store)
 //!                                                          |  by address, uid, hostname
 //!                                Connection --evaluate(policies)--> Decision
+//!                                Service + Origin --candidates--> endpoints --pick--> one
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod address;
 pub mod balance;
+pub mod direct;
 pub mod identity;
 pub mod mesh;
 pub mod policy;
+pub mod revocation;
 pub mod service;
 pub mod workload;
 

@@ -140,7 +140,7 @@ pub struct Workload {
     pub capacity: u32,
     /// The services that it backs, with its target ports.
     pub services: BTreeMap<ServiceKey, Vec<PortMapping>>,
-    /// Same-node connections to it must take the tunnel (Warren's own field).
+    /// Same-node connections from and to it must take the tunnel (Warren's own field).
     pub direct_flows_off: bool,
     /// Ports that its probes declare (Warren's own field).
     pub probe_ports: Vec<u16>,
