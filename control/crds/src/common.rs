@@ -1,0 +1,28 @@
+//! Parts that several custom resources share.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Chooses workloads by label.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadSelector {
+    /// All of these labels have to be on the pod with these values. Empty: every workload of the namespace.
+    #[serde(default)]
+    pub match_labels: BTreeMap<String, String>,
+}
+
+/// Names the object that a policy is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetReference {
+    /// API group; empty for the core group, which is that of Service.
+    #[serde(default)]
+    pub group: String,
+    /// Kind of the object; `Service` is the only one that this release takes.
+    pub kind: String,
+    /// Name of an object in the policy's namespace.
+    pub name: String,
+}
