@@ -64,13 +64,17 @@ impl TryFrom<&wire::Address> for Address {
 
 impl From<&Workload> for wire::Address {
     fn from(w: &Workload) -> Self {
-        Self { r#type: Some(wire::address::Type::Workload(w.into())) }
+        Self {
+            r#type: Some(wire::address::Type::Workload(w.into())),
+        }
     }
 }
 
 impl From<&Service> for wire::Address {
     fn from(s: &Service) -> Self {
-        Self { r#type: Some(wire::address::Type::Service(s.into())) }
+        Self {
+            r#type: Some(wire::address::Type::Service(s.into())),
+        }
     }
 }
 
@@ -112,18 +116,32 @@ impl DecodeError {
 }
 
 fn pack(type_url: &str, message: &impl Message) -> Any {
-    Any { type_url: type_url.to_owned(), value: message.encode_to_vec() }
+    Any {
+        type_url: type_url.to_owned(),
+        value: message.encode_to_vec(),
+    }
 }
 
 fn unpack<M: Message + Default>(name: &str, any: &Any, type_url: &str) -> Result<M, DecodeError> {
-    let bad = |field, problem| DecodeError { kind: "resource", resource: name.to_owned(), field, problem };
+    let bad = |field, problem| DecodeError {
+        kind: "resource",
+        resource: name.to_owned(),
+        field,
+        problem,
+    };
     if any.type_url != type_url {
-        return Err(bad("type_url", format!("`{}` where `{type_url}` was expected", any.type_url)));
+        return Err(bad(
+            "type_url",
+            format!("`{}` where `{type_url}` was expected", any.type_url),
+        ));
     }
     M::decode(any.value.as_slice()).map_err(|e| bad("value", e.to_string()))
 }
 
 /// Packs a message of a package that registers its own type URL.
 fn pack_named<M: Message + Name>(message: &M) -> Any {
-    Any { type_url: M::type_url(), value: message.encode_to_vec() }
+    Any {
+        type_url: M::type_url(),
+        value: message.encode_to_vec(),
+    }
 }

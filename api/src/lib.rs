@@ -7,7 +7,10 @@
 //! tunnel --ca--> controller (CSR in, certificate chain out)
 //! ```
 
+pub mod ca;
+pub mod channel;
 pub mod codec;
 #[allow(missing_docs, clippy::all)]
 pub mod r#gen;
 pub mod node;
+pub mod xds;

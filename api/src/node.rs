@@ -120,7 +120,9 @@ pub enum Family {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The socket file could not be bound or reached.
-    #[error("node socket {path}: {source}; is the agent of this node running, with the same --run-dir?")]
+    #[error(
+        "node socket {path}: {source}; is the agent of this node running, with the same --run-dir?"
+    )]
     Path {
         /// The socket's path.
         path: String,
@@ -128,7 +130,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The peer runs as another user.
-    #[error("node socket: a process with uid {0} connected; only root and the agent's own user may")]
+    #[error(
+        "node socket: a process with uid {0} connected; only root and the agent's own user may"
+    )]
     Peer(u32),
     /// Receiving or sending failed.
     #[error("node socket: {0}")]
@@ -137,7 +141,9 @@ pub enum Error {
     #[error("node socket: a packet of more than {MAX_PACKET} bytes")]
     TooLong,
     /// More than [`MAX_FDS`] file descriptors, or this process can open no more.
-    #[error("node socket: too many file descriptors in one packet, or the limit of open files is reached")]
+    #[error(
+        "node socket: too many file descriptors in one packet, or the limit of open files is reached"
+    )]
     TooManyFds,
     /// The packet is not a known message.
     #[error("node socket: not a message ({0}); agent and tunnel may be of different versions")]

@@ -12,7 +12,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const PROTOS: [&str; 4] = ["authorization.proto", "ca.proto", "discovery.proto", "workload.proto"];
+const PROTOS: [&str; 4] = [
+    "authorization.proto",
+    "ca.proto",
+    "discovery.proto",
+    "workload.proto",
+];
 
 /// Why nothing was generated.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +53,11 @@ fn run() -> Result<(), Error> {
     let api = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let fresh = generate(&api.join("proto"))?;
     let target = api.join("src/gen");
-    if check { compare(&target, &fresh) } else { write(&target, &fresh) }
+    if check {
+        compare(&target, &fresh)
+    } else {
+        write(&target, &fresh)
+    }
 }
 
 /// The generated files by name. Well-known types come from `prost-types`.
@@ -66,16 +75,26 @@ fn generate(protos: &Path) -> Result<BTreeMap<String, String>, Error> {
         .map_err(Error::Generate)?;
     let files = read_all(out.path())?;
     // Packages without messages of their own yield files without content.
-    Ok(files.into_iter().filter(|(name, _)| !name.starts_with("google.")).collect())
+    Ok(files
+        .into_iter()
+        .filter(|(name, _)| !name.starts_with("google."))
+        .collect())
 }
 
 fn read_all(dir: &Path) -> Result<BTreeMap<String, String>, Error> {
-    let at = |path: &Path, source| Error::File { path: path.to_owned(), source };
+    let at = |path: &Path, source| Error::File {
+        path: path.to_owned(),
+        source,
+    };
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(dir).map_err(|e| at(dir, e))? {
         let path = entry.map_err(|e| at(dir, e))?.path();
         if path.extension().is_some_and(|e| e == "rs") {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             files.insert(name, fs::read_to_string(&path).map_err(|e| at(&path, e))?);
         }
     }
@@ -85,18 +104,30 @@ fn read_all(dir: &Path) -> Result<BTreeMap<String, String>, Error> {
 fn compare(target: &Path, fresh: &BTreeMap<String, String>) -> Result<(), Error> {
     let committed = read_all(target)?;
     let names = committed.keys().chain(fresh.keys());
-    let mut stale: Vec<&str> =
-        names.filter(|n| committed.get(*n) != fresh.get(*n)).map(String::as_str).collect();
+    let mut stale: Vec<&str> = names
+        .filter(|n| committed.get(*n) != fresh.get(*n))
+        .map(String::as_str)
+        .collect();
     stale.sort_unstable();
     stale.dedup();
-    if stale.is_empty() { Ok(()) } else { Err(Error::Stale(stale.join(", "))) }
+    if stale.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Stale(stale.join(", ")))
+    }
 }
 
 fn write(target: &Path, fresh: &BTreeMap<String, String>) -> Result<(), Error> {
-    fs::create_dir_all(target).map_err(|source| Error::File { path: target.to_owned(), source })?;
+    fs::create_dir_all(target).map_err(|source| Error::File {
+        path: target.to_owned(),
+        source,
+    })?;
     for (name, text) in fresh {
         let path = target.join(name);
-        fs::write(&path, text).map_err(|source| Error::File { path: path.clone(), source })?;
+        fs::write(&path, text).map_err(|source| Error::File {
+            path: path.clone(),
+            source,
+        })?;
     }
     Ok(())
 }

@@ -21,7 +21,12 @@ pub(super) struct Context<'a> {
 
 impl Context<'_> {
     pub fn error(self, field: &'static str, problem: impl Into<String>) -> DecodeError {
-        DecodeError { kind: self.kind, resource: self.resource.to_owned(), field, problem: problem.into() }
+        DecodeError {
+            kind: self.kind,
+            resource: self.resource.to_owned(),
+            field,
+            problem: problem.into(),
+        }
     }
 
     pub fn required(self, field: &'static str, value: &str) -> Result<Arc<str>, DecodeError> {
@@ -32,7 +37,9 @@ impl Context<'_> {
     }
 
     pub fn ip(self, field: &'static str, bytes: &[u8]) -> Result<IpAddr, DecodeError> {
-        raw_ip(bytes).map(canonical).ok_or_else(|| self.bad_length(field, bytes))
+        raw_ip(bytes)
+            .map(canonical)
+            .ok_or_else(|| self.bad_length(field, bytes))
     }
 
     /// A network; a mapped IPv4 prefix becomes the IPv4 prefix that it stands for, and host bits are cleared.
@@ -56,15 +63,29 @@ impl Context<'_> {
         }
     }
 
-    pub fn port_mapping(self, field: &'static str, port: &wire::Port) -> Result<PortMapping, DecodeError> {
-        let target_port = if port.target_port == 0 { 0 } else { self.port(field, port.target_port)? };
-        Ok(PortMapping { service_port: self.port(field, port.service_port)?, target_port })
+    pub fn port_mapping(
+        self,
+        field: &'static str,
+        port: &wire::Port,
+    ) -> Result<PortMapping, DecodeError> {
+        let target_port = if port.target_port == 0 {
+            0
+        } else {
+            self.port(field, port.target_port)?
+        };
+        Ok(PortMapping {
+            service_port: self.port(field, port.service_port)?,
+            target_port,
+        })
     }
 
     pub fn service_key(self, field: &'static str, key: &str) -> Result<ServiceKey, DecodeError> {
         match key.split_once('/') {
             Some((namespace, hostname)) if !namespace.is_empty() && !hostname.is_empty() => {
-                Ok(ServiceKey { namespace: namespace.into(), hostname: hostname.into() })
+                Ok(ServiceKey {
+                    namespace: namespace.into(),
+                    hostname: hostname.into(),
+                })
             }
             _ => Err(self.error(field, format!("`{key}` is not <namespace>/<hostname>"))),
         }
@@ -76,7 +97,10 @@ impl Context<'_> {
         address: &wire::NetworkAddress,
     ) -> Result<NetworkAddress, DecodeError> {
         let ip = self.ip(field, &address.address)?;
-        Ok(NetworkAddress { network: address.network.as_str().into(), ip })
+        Ok(NetworkAddress {
+            network: address.network.as_str().into(),
+            ip,
+        })
     }
 
     pub fn gateway(
@@ -90,22 +114,33 @@ impl Context<'_> {
                 namespace: self.required(field, &h.namespace)?,
                 hostname: self.required(field, &h.hostname)?,
             }),
-            Some(Destination::Address(a)) => GatewayDestination::Address(self.network_address(field, a)?),
+            Some(Destination::Address(a)) => {
+                GatewayDestination::Address(self.network_address(field, a)?)
+            }
             None => return Err(self.error(field, "has neither hostname nor address")),
         };
         let hbone_port = match gateway.hbone_mtls_port {
             0 => HBONE_PORT,
             port => self.port(field, port)?,
         };
-        Ok(GatewayAddress { destination, hbone_port })
+        Ok(GatewayAddress {
+            destination,
+            hbone_port,
+        })
     }
 
     pub fn unknown(self, field: &'static str, value: i32) -> DecodeError {
-        self.error(field, format!("unknown value {value}; the sender may be newer than this reader"))
+        self.error(
+            field,
+            format!("unknown value {value}; the sender may be newer than this reader"),
+        )
     }
 
     fn bad_length(self, field: &'static str, bytes: &[u8]) -> DecodeError {
-        self.error(field, format!("an address has 4 or 16 bytes, not {}", bytes.len()))
+        self.error(
+            field,
+            format!("an address has 4 or 16 bytes, not {}", bytes.len()),
+        )
     }
 }
 
@@ -119,13 +154,20 @@ pub(super) fn ip_bytes(ip: IpAddr) -> Bytes {
 
 impl From<&NetworkAddress> for wire::NetworkAddress {
     fn from(a: &NetworkAddress) -> Self {
-        Self { network: a.network.to_string(), address: ip_bytes(a.ip) }
+        Self {
+            network: a.network.to_string(),
+            address: ip_bytes(a.ip),
+        }
     }
 }
 
 impl From<&PortMapping> for wire::Port {
     fn from(p: &PortMapping) -> Self {
-        Self { service_port: p.service_port.into(), target_port: p.target_port.into(), app_protocol: 0 }
+        Self {
+            service_port: p.service_port.into(),
+            target_port: p.target_port.into(),
+            app_protocol: 0,
+        }
     }
 }
 
@@ -139,7 +181,10 @@ impl From<&GatewayAddress> for wire::GatewayAddress {
             }),
             GatewayDestination::Address(a) => Destination::Address(a.into()),
         };
-        Self { hbone_mtls_port: g.hbone_port.into(), destination: Some(destination) }
+        Self {
+            hbone_mtls_port: g.hbone_port.into(),
+            destination: Some(destination),
+        }
     }
 }
 

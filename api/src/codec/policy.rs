@@ -3,7 +3,8 @@
 use ipnet::IpNet;
 use prost::Message;
 use warren_core::policy::{
-    Action, Audit, Clause, Match, Policy, PolicyKey, PolicyScope, Rule, ServiceAccountMatch, StringMatch,
+    Action, Audit, Clause, Match, Policy, PolicyKey, PolicyScope, Rule, ServiceAccountMatch,
+    StringMatch,
 };
 
 use super::fields::{Context, ip_bytes};
@@ -19,7 +20,10 @@ impl TryFrom<&wire::Authorization> for Policy {
 
     fn try_from(p: &wire::Authorization) -> Result<Self, DecodeError> {
         let resource = format!("{}/{}", p.namespace, p.name);
-        let cx = Context { kind: "policy", resource: &resource };
+        let cx = Context {
+            kind: "policy",
+            resource: &resource,
+        };
         let scope = match wire::Scope::try_from(p.scope) {
             Ok(wire::Scope::Global) => PolicyScope::Mesh,
             Ok(wire::Scope::Namespace) => PolicyScope::Namespace,
@@ -34,12 +38,19 @@ impl TryFrom<&wire::Authorization> for Policy {
         let rule = |r: &wire::Rule| {
             let clause = |c: &wire::Clause| {
                 let matches = c.matches.iter().map(|m| decode_match(cx, action, m));
-                Ok(Clause { matches: matches.collect::<Result<_, _>>()? })
+                Ok(Clause {
+                    matches: matches.collect::<Result<_, _>>()?,
+                })
             };
-            Ok(Rule { clauses: r.clauses.iter().map(clause).collect::<Result<_, _>>()? })
+            Ok(Rule {
+                clauses: r.clauses.iter().map(clause).collect::<Result<_, _>>()?,
+            })
         };
         Ok(Self {
-            key: PolicyKey { namespace: p.namespace.as_str().into(), name: cx.required("name", &p.name)? },
+            key: PolicyKey {
+                namespace: p.namespace.as_str().into(),
+                name: cx.required("name", &p.name)?,
+            },
             scope,
             action,
             audit: decode_audit(cx, p)?,
@@ -59,8 +70,12 @@ impl From<&Policy> for wire::Authorization {
             Action::Allow => wire::Action::Allow,
             Action::Deny => wire::Action::Deny,
         };
-        let clause = |c: &Clause| wire::Clause { matches: c.matches.iter().map(encode_match).collect() };
-        let rule = |r: &Rule| wire::Rule { clauses: r.clauses.iter().map(clause).collect() };
+        let clause = |c: &Clause| wire::Clause {
+            matches: c.matches.iter().map(encode_match).collect(),
+        };
+        let rule = |r: &Rule| wire::Rule {
+            clauses: r.clauses.iter().map(clause).collect(),
+        };
         Self {
             name: p.key.name.to_string(),
             namespace: p.key.namespace.to_string(),
@@ -79,10 +94,17 @@ fn decode_audit(cx: Context<'_>, p: &wire::Authorization) -> Result<Option<Audit
         return Ok(p.dry_run.then_some(Audit::DryRun));
     };
     if !p.dry_run {
-        return Err(cx.error(FIELD, format!("{AUDIT_EXTENSION} on a policy that is not a dry run")));
+        return Err(cx.error(
+            FIELD,
+            format!("{AUDIT_EXTENSION} on a policy that is not a dry run"),
+        ));
     }
-    let value = extension.config.as_ref().map_or(&[][..], |any| any.value.as_slice());
-    let kind = String::decode(value).map_err(|e| cx.error(FIELD, format!("{AUDIT_EXTENSION}: {e}")))?;
+    let value = extension
+        .config
+        .as_ref()
+        .map_or(&[][..], |any| any.value.as_slice());
+    let kind =
+        String::decode(value).map_err(|e| cx.error(FIELD, format!("{AUDIT_EXTENSION}: {e}")))?;
     match kind.as_str() {
         DRY_RUN => Ok(Some(Audit::DryRun)),
         AUDIT => Ok(Some(Audit::Audit)),
@@ -95,7 +117,10 @@ fn encode_audit(audit: Audit) -> wire::Extension {
         Audit::DryRun => DRY_RUN,
         Audit::Audit => AUDIT,
     };
-    wire::Extension { name: AUDIT_EXTENSION.into(), config: Some(pack_named(&kind.to_owned())) }
+    wire::Extension {
+        name: AUDIT_EXTENSION.into(),
+        config: Some(pack_named(&kind.to_owned())),
+    }
 }
 
 fn decode_match(cx: Context<'_>, action: Action, m: &wire::Match) -> Result<Match, DecodeError> {
@@ -165,8 +190,14 @@ fn accounts(list: &[wire::ServiceAccountMatch]) -> Vec<ServiceAccountMatch> {
     list.iter().map(one).collect()
 }
 
-fn nets(cx: Context<'_>, field: &'static str, list: &[wire::Address]) -> Result<Vec<IpNet>, DecodeError> {
-    list.iter().map(|a| cx.net(field, &a.address, a.length)).collect()
+fn nets(
+    cx: Context<'_>,
+    field: &'static str,
+    list: &[wire::Address],
+) -> Result<Vec<IpNet>, DecodeError> {
+    list.iter()
+        .map(|a| cx.net(field, &a.address, a.length))
+        .collect()
 }
 
 fn ports(cx: Context<'_>, field: &'static str, list: &[u32]) -> Result<Vec<u16>, DecodeError> {
@@ -181,18 +212,26 @@ impl From<&StringMatch> for wire::StringMatch {
             StringMatch::Suffix(v) => MatchType::Suffix(v.to_string()),
             StringMatch::Presence => MatchType::Presence(()),
         };
-        Self { match_type: Some(match_type) }
+        Self {
+            match_type: Some(match_type),
+        }
     }
 }
 
 impl From<&ServiceAccountMatch> for wire::ServiceAccountMatch {
     fn from(a: &ServiceAccountMatch) -> Self {
-        Self { namespace: a.namespace.to_string(), service_account: a.service_account.to_string() }
+        Self {
+            namespace: a.namespace.to_string(),
+            service_account: a.service_account.to_string(),
+        }
     }
 }
 
 impl From<&IpNet> for wire::Address {
     fn from(net: &IpNet) -> Self {
-        Self { address: ip_bytes(net.addr()), length: net.prefix_len().into() }
+        Self {
+            address: ip_bytes(net.addr()),
+            length: net.prefix_len().into(),
+        }
     }
 }

@@ -15,8 +15,14 @@ impl TryFrom<&wire::Service> for Service {
 
     fn try_from(s: &wire::Service) -> Result<Self, DecodeError> {
         let name = format!("{}/{}", s.namespace, s.hostname);
-        let cx = Context { kind: "service", resource: &name };
-        let addresses = s.addresses.iter().map(|a| cx.network_address("addresses", a));
+        let cx = Context {
+            kind: "service",
+            resource: &name,
+        };
+        let addresses = s
+            .addresses
+            .iter()
+            .map(|a| cx.network_address("addresses", a));
         let ports = s.ports.iter().map(|p| cx.port_mapping("ports", p));
         let mut load_balancing = match &s.load_balancing {
             Some(lb) => decode_balancing(cx, lb)?,
@@ -30,8 +36,16 @@ impl TryFrom<&wire::Service> for Service {
             hostname: cx.required("hostname", &s.hostname)?,
             addresses: addresses.collect::<Result<_, _>>()?,
             ports: ports.collect::<Result<_, _>>()?,
-            subject_alt_names: s.subject_alt_names.iter().map(|n| n.as_str().into()).collect(),
-            waypoint: s.waypoint.as_ref().map(|g| cx.gateway("waypoint", g)).transpose()?,
+            subject_alt_names: s
+                .subject_alt_names
+                .iter()
+                .map(|n| n.as_str().into())
+                .collect(),
+            waypoint: s
+                .waypoint
+                .as_ref()
+                .map(|g| cx.gateway("waypoint", g))
+                .transpose()?,
             load_balancing,
         })
     }
@@ -41,14 +55,21 @@ impl From<&Service> for wire::Service {
     fn from(s: &Service) -> Self {
         let lb = &s.load_balancing;
         let seconds = lb.client_ip_affinity.map_or(0, |d| d.as_secs().max(1));
-        let plain = LoadBalancing { client_ip_affinity: lb.client_ip_affinity, ..LoadBalancing::default() };
+        let plain = LoadBalancing {
+            client_ip_affinity: lb.client_ip_affinity,
+            ..LoadBalancing::default()
+        };
         Self {
             name: s.name.to_string(),
             namespace: s.namespace.to_string(),
             hostname: s.hostname.to_string(),
             addresses: s.addresses.iter().map(Into::into).collect(),
             ports: s.ports.iter().map(Into::into).collect(),
-            subject_alt_names: s.subject_alt_names.iter().map(ToString::to_string).collect(),
+            subject_alt_names: s
+                .subject_alt_names
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             waypoint: s.waypoint.as_ref().map(Into::into),
             load_balancing: (*lb != plain).then(|| encode_balancing(lb)),
             ip_families: wire::IpFamilies::Automatic.into(),
@@ -58,7 +79,10 @@ impl From<&Service> for wire::Service {
     }
 }
 
-fn decode_balancing(cx: Context<'_>, lb: &wire::LoadBalancing) -> Result<LoadBalancing, DecodeError> {
+fn decode_balancing(
+    cx: Context<'_>,
+    lb: &wire::LoadBalancing,
+) -> Result<LoadBalancing, DecodeError> {
     let preference = lb.routing_preference.iter().map(|&v| {
         Ok(match WireScope::try_from(v) {
             Ok(WireScope::Region) => Scope::Region,
@@ -102,7 +126,11 @@ fn encode_balancing(lb: &LoadBalancing) -> wire::LoadBalancing {
         BalanceMode::Failover => Mode::Failover,
         BalanceMode::Passthrough => Mode::Passthrough,
     };
-    let health = if lb.allow_unhealthy { HealthPolicy::AllowAll } else { HealthPolicy::OnlyHealthy };
+    let health = if lb.allow_unhealthy {
+        HealthPolicy::AllowAll
+    } else {
+        HealthPolicy::OnlyHealthy
+    };
     wire::LoadBalancing {
         routing_preference: lb.preference.iter().map(|s| scope(s).into()).collect(),
         mode: mode.into(),

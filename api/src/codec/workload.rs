@@ -20,12 +20,18 @@ impl TryFrom<&wire::Workload> for Workload {
     type Error = DecodeError;
 
     fn try_from(w: &wire::Workload) -> Result<Self, DecodeError> {
-        let cx = Context { kind: "workload", resource: &w.uid };
+        let cx = Context {
+            kind: "workload",
+            resource: &w.uid,
+        };
         let addresses = w.addresses.iter().map(|a| cx.ip("addresses", a));
         let gateway = |field, g: &Option<wire::GatewayAddress>| {
             g.as_ref().map(|g| cx.gateway(field, g)).transpose()
         };
-        let policies = w.authorization_policies.iter().map(|p| decode_policy_key(cx, p));
+        let policies = w
+            .authorization_policies
+            .iter()
+            .map(|p| decode_policy_key(cx, p));
         let probe_ports = w.probe_ports.iter().map(|&p| cx.port("probe_ports", p));
         Ok(Self {
             uid: Uid(cx.required("uid", &w.uid)?),
@@ -62,7 +68,12 @@ impl From<&Workload> for wire::Workload {
     fn from(w: &Workload) -> Self {
         let locality = (w.locality != Locality::default()).then(|| encode_locality(&w.locality));
         let services = w.services.iter().map(|(key, ports)| {
-            (key.to_string(), wire::PortList { ports: ports.iter().map(Into::into).collect() })
+            (
+                key.to_string(),
+                wire::PortList {
+                    ports: ports.iter().map(Into::into).collect(),
+                },
+            )
         });
         Self {
             uid: w.uid.to_string(),
@@ -103,15 +114,23 @@ impl From<&Workload> for wire::Workload {
 }
 
 fn or_default(value: &str, default: &str) -> Arc<str> {
-    if value.is_empty() { default.into() } else { value.into() }
+    if value.is_empty() {
+        default.into()
+    } else {
+        value.into()
+    }
 }
 
 fn decode_policy_key(cx: Context<'_>, key: &str) -> Result<PolicyKey, DecodeError> {
     match key.split_once('/') {
-        Some((namespace, name)) if !name.is_empty() => {
-            Ok(PolicyKey { namespace: namespace.into(), name: name.into() })
-        }
-        _ => Err(cx.error("authorization_policies", format!("`{key}` is not <namespace>/<name>"))),
+        Some((namespace, name)) if !name.is_empty() => Ok(PolicyKey {
+            namespace: namespace.into(),
+            name: name.into(),
+        }),
+        _ => Err(cx.error(
+            "authorization_policies",
+            format!("`{key}` is not <namespace>/<name>"),
+        )),
     }
 }
 
@@ -123,7 +142,10 @@ fn decode_services(
 ) -> Result<Services, DecodeError> {
     let one = |(key, list): (&String, &wire::PortList)| {
         let ports = list.ports.iter().map(|p| cx.port_mapping("services", p));
-        Ok((cx.service_key("services", key)?, ports.collect::<Result<_, _>>()?))
+        Ok((
+            cx.service_key("services", key)?,
+            ports.collect::<Result<_, _>>()?,
+        ))
     };
     services.iter().map(one).collect()
 }
@@ -132,7 +154,9 @@ fn decode_protocol(cx: Context<'_>, value: i32) -> Result<TunnelProtocol, Decode
     match wire::TunnelProtocol::try_from(value) {
         Ok(wire::TunnelProtocol::Hbone) => Ok(TunnelProtocol::Hbone),
         // A workload with a sidecar's mTLS has no HBONE listener; its sidecar decides whether plain TCP is taken.
-        Ok(wire::TunnelProtocol::None | wire::TunnelProtocol::LegacyIstioMtls) => Ok(TunnelProtocol::None),
+        Ok(wire::TunnelProtocol::None | wire::TunnelProtocol::LegacyIstioMtls) => {
+            Ok(TunnelProtocol::None)
+        }
         Err(_) => Err(cx.unknown("tunnel_protocol", value)),
     }
 }
@@ -187,15 +211,27 @@ fn decode_network_mode(cx: Context<'_>, value: i32) -> Result<bool, DecodeError>
 }
 
 fn encode_network_mode(host_network: bool) -> wire::NetworkMode {
-    if host_network { wire::NetworkMode::HostNetwork } else { wire::NetworkMode::Standard }
+    if host_network {
+        wire::NetworkMode::HostNetwork
+    } else {
+        wire::NetworkMode::Standard
+    }
 }
 
 fn decode_locality(l: &wire::Locality) -> Locality {
     let [region, zone, subzone] = [&l.region, &l.zone, &l.subzone].map(|s| s.as_str().into());
-    Locality { region, zone, subzone }
+    Locality {
+        region,
+        zone,
+        subzone,
+    }
 }
 
 fn encode_locality(l: &Locality) -> wire::Locality {
     let [region, zone, subzone] = [&l.region, &l.zone, &l.subzone].map(ToString::to_string);
-    wire::Locality { region, zone, subzone }
+    wire::Locality {
+        region,
+        zone,
+        subzone,
+    }
 }

@@ -34,7 +34,10 @@ impl Listener {
     /// # Errors
     /// `path` is no socket, or cannot be bound.
     pub fn bind(path: &Path) -> Result<Self, Error> {
-        let at = |source| Error::Path { path: path.display().to_string(), source };
+        let at = |source| Error::Path {
+            path: path.display().to_string(),
+            source,
+        };
         remove_stale(path).map_err(at)?;
         let fd = new_socket().map_err(at)?;
         let address = UnixAddr::new(path).map_err(|e| at(e.into()))?;
@@ -42,7 +45,9 @@ impl Listener {
         fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(at)?;
         let backlog = Backlog::new(BACKLOG).map_err(|e| at(e.into()))?;
         socket::listen(&fd, backlog).map_err(|e| at(e.into()))?;
-        Ok(Self { fd: packet::register(fd).map_err(at)? })
+        Ok(Self {
+            fd: packet::register(fd).map_err(at)?,
+        })
     }
 
     /// Accepts one connection. [`Error::Peer`] concerns that connection only, which is closed.
@@ -61,7 +66,9 @@ impl Listener {
             Ok(unsafe { OwnedFd::from_raw_fd(raw) })
         });
         let fd = accepted.await?;
-        let uid = socket::getsockopt(&fd, PeerCredentials).map_err(io::Error::from)?.uid();
+        let uid = socket::getsockopt(&fd, PeerCredentials)
+            .map_err(io::Error::from)?
+            .uid();
         if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
             return Err(Error::Peer(uid));
         }
@@ -78,7 +85,10 @@ where
     S: Serialize,
     R: DeserializeOwned,
 {
-    let at = |source| Error::Path { path: path.display().to_string(), source };
+    let at = |source| Error::Path {
+        path: path.display().to_string(),
+        source,
+    };
     let fd = new_socket().map_err(at)?;
     let address = UnixAddr::new(path).map_err(|e| at(e.into()))?;
     for _ in 0..CONNECT_ATTEMPTS {
@@ -93,13 +103,21 @@ where
 
 fn new_socket() -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    Ok(socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?)
+    Ok(socket::socket(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        flags,
+        None,
+    )?)
 }
 
 fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.file_type().is_socket() => fs::remove_file(path),
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists and is no socket")),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "exists and is no socket",
+        )),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),
     }

@@ -28,14 +28,27 @@ pub(super) fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 pub(super) fn send(socket: BorrowedFd<'_>, data: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     debug_assert!(fds.len() <= MAX_FDS);
     let mut control = Control([0; 1536]);
-    let mut iov = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+    let mut iov = libc::iovec {
+        iov_base: data.as_ptr().cast_mut().cast(),
+        iov_len: data.len(),
+    };
     let mut header = message(&mut iov);
     if !fds.is_empty() {
         attach(&mut header, &mut control, fds);
     }
     // SAFETY: `header` points to `iov`, `data` and `control`, which outlive the call.
-    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &header, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let sent = unsafe {
+        libc::sendmsg(
+            socket.as_raw_fd(),
+            &header,
+            libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+        )
+    };
+    if sent < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Receives one packet into `buffer`, without waiting; no bytes mean that the peer is gone. Received descriptors are
@@ -45,7 +58,10 @@ pub(super) fn receive(
     buffer: &mut [u8; MAX_PACKET],
 ) -> io::Result<Result<(usize, Vec<OwnedFd>), Error>> {
     let mut control = Control([0; 1536]);
-    let mut iov = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut iov = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
     let mut header = message(&mut iov);
     header.msg_control = control.0.as_mut_ptr().cast();
     header.msg_controllen = control.0.len();
@@ -77,7 +93,10 @@ fn attach(header: &mut libc::msghdr, control: &mut Control, fds: &[BorrowedFd<'_
     let bytes = u32::try_from(fds.len() * FD_BYTES).unwrap_or(u32::MAX);
     // SAFETY: CMSG_SPACE only computes a size.
     let space = unsafe { libc::CMSG_SPACE(bytes) } as usize;
-    assert!(space <= control.0.len(), "callers pass at most MAX_FDS descriptors");
+    assert!(
+        space <= control.0.len(),
+        "callers pass at most MAX_FDS descriptors"
+    );
     header.msg_control = control.0.as_mut_ptr().cast();
     header.msg_controllen = space;
     // SAFETY: the control buffer is aligned, zeroed and has room for one header with `bytes` of data.

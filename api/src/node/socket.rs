@@ -29,7 +29,10 @@ impl<S: Serialize, R: DeserializeOwned> Socket<S, R> {
     /// # Errors
     /// The descriptor cannot be polled.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { fd: packet::register(fd)?, messages: PhantomData })
+        Ok(Self {
+            fd: packet::register(fd)?,
+            messages: PhantomData,
+        })
     }
 
     /// Two connected ends.
@@ -59,8 +62,12 @@ impl<S: Serialize, R: DeserializeOwned> Socket<S, R> {
         if fds.len() > MAX_FDS {
             return Err(Error::TooManyFds);
         }
-        let sent = self.fd.async_io(Interest::WRITABLE, |fd| packet::send(fd.as_fd(), &data, fds));
-        timeout(SEND_LIMIT, sent).await.map_err(|_| Error::Stalled(SEND_LIMIT))??;
+        let sent = self.fd.async_io(Interest::WRITABLE, |fd| {
+            packet::send(fd.as_fd(), &data, fds)
+        });
+        timeout(SEND_LIMIT, sent)
+            .await
+            .map_err(|_| Error::Stalled(SEND_LIMIT))??;
         Ok(())
     }
 
@@ -72,7 +79,9 @@ impl<S: Serialize, R: DeserializeOwned> Socket<S, R> {
     /// The packet is no message of type `R` or exceeds the limits, or the socket failed.
     pub async fn recv(&self) -> Result<Option<(R, Vec<OwnedFd>)>, Error> {
         let mut buffer = Box::new([0; MAX_PACKET]);
-        let received = self.fd.async_io(Interest::READABLE, |fd| packet::receive(fd.as_fd(), &mut buffer));
+        let received = self.fd.async_io(Interest::READABLE, |fd| {
+            packet::receive(fd.as_fd(), &mut buffer)
+        });
         let (length, fds) = match received.await {
             Ok(packet) => packet?,
             Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
