@@ -10,6 +10,8 @@ use crate::identity::Identity;
 
 pub mod evaluate;
 mod matching;
+#[cfg(test)]
+mod tests;
 
 pub use evaluate::{Decision, Outcome, Reason, evaluate, evaluate_known};
 
@@ -20,6 +22,16 @@ pub struct PolicyKey {
     pub namespace: Arc<str>,
     /// Object name.
     pub name: Arc<str>,
+}
+
+impl PolicyKey {
+    /// Builds a key from its two parts.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
 }
 
 impl fmt::Display for PolicyKey {

@@ -96,7 +96,31 @@ pub struct Service {
     pub load_balancing: LoadBalancing,
 }
 
+impl ServiceKey {
+    /// Builds a key from its two parts.
+    pub fn new(namespace: &str, hostname: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            hostname: hostname.into(),
+        }
+    }
+}
+
 impl Service {
+    /// A service without addresses and ports, balanced over all its healthy endpoints.
+    pub fn new(namespace: &str, name: &str, hostname: &str) -> Self {
+        Self {
+            name: name.into(),
+            namespace: namespace.into(),
+            hostname: hostname.into(),
+            addresses: Vec::new(),
+            ports: Vec::new(),
+            subject_alt_names: Vec::new(),
+            waypoint: None,
+            load_balancing: LoadBalancing::default(),
+        }
+    }
+
     /// Its unique name.
     pub fn key(&self) -> ServiceKey {
         ServiceKey {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::address::NetworkAddress;
-use crate::identity::Identity;
+use crate::identity::{DEFAULT_TRUST_DOMAIN, Identity};
 use crate::policy::PolicyKey;
 use crate::service::{PortMapping, ServiceKey};
 
@@ -147,6 +147,38 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// A healthy workload that is not enrolled, runs under the service account `default` and has no address yet.
+    pub fn new(uid: impl Into<Uid>, namespace: &str, name: &str) -> Self {
+        Self {
+            uid: uid.into(),
+            name: name.into(),
+            namespace: namespace.into(),
+            addresses: Vec::new(),
+            hostname: "".into(),
+            network: "".into(),
+            protocol: TunnelProtocol::None,
+            trust_domain: DEFAULT_TRUST_DOMAIN.into(),
+            service_account: "default".into(),
+            node: "".into(),
+            cluster: "".into(),
+            canonical_name: name.into(),
+            canonical_revision: "latest".into(),
+            workload_name: name.into(),
+            kind: WorkloadKind::Pod,
+            waypoint: None,
+            network_gateway: None,
+            native_tunnel: false,
+            policies: Vec::new(),
+            health: Health::Healthy,
+            locality: Locality::default(),
+            host_network: false,
+            capacity: 1,
+            services: BTreeMap::new(),
+            direct_flows_off: false,
+            probe_ports: Vec::new(),
+        }
+    }
+
     /// The identity that its certificate carries.
     pub fn identity(&self) -> Identity {
         Identity {
