@@ -15,6 +15,8 @@ mod claims;
 mod groups;
 mod lookup;
 mod scopes;
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub use change::{Change, Reach};
