@@ -1,0 +1,3 @@
+//! `warren-scenarios`: runs the scenarios and the demo.
+
+fn main() {}
