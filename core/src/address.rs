@@ -77,3 +77,47 @@ impl fmt::Display for NetworkAddress {
         write!(f, "{}/{}", self.network, self.ip)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_forms_are_v4() {
+        let ip = |s: &str| s.parse::<IpAddr>().expect("an address");
+        assert_eq!(canonical(ip("::ffff:10.0.0.1")), ip("10.0.0.1"));
+        assert_eq!(
+            canonical(ip("::10.0.0.1")),
+            ip("::10.0.0.1"),
+            "compatible is not mapped"
+        );
+        assert_eq!(Family::of(ip("::ffff:10.0.0.1")), Family::V4);
+        assert_eq!(Family::of(ip("fd00::1")), Family::V6);
+        assert_eq!(
+            NetworkAddress::local(ip("::ffff:10.0.0.1")).to_string(),
+            "/10.0.0.1"
+        );
+        assert_eq!(
+            NetworkAddress::new("east", ip("fd00::1")).to_string(),
+            "east/fd00::1"
+        );
+        let socket = canonical_socket(SocketAddr::new(ip("::ffff:10.0.0.1"), 80));
+        assert_eq!(socket.to_string(), "10.0.0.1:80");
+    }
+
+    #[test]
+    fn only_networks_inside_the_mapped_range_become_v4() {
+        for (given, expected) in [
+            ("::ffff:10.1.0.0/112", "10.1.0.0/16"),
+            ("::ffff:10.1.2.3/128", "10.1.2.3/32"),
+            ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
+            ("::ffff:0:0/95", "::ffff:0:0/95"),
+            ("::/0", "::/0"),
+            ("fd00::/8", "fd00::/8"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+        ] {
+            let net = |s: &str| s.parse::<IpNet>().expect("a network");
+            assert_eq!(canonical_net(net(given)), net(expected), "{given}");
+        }
+    }
+}

@@ -10,6 +10,8 @@ mod alias;
 mod candidates;
 mod failure;
 mod origin;
+#[cfg(test)]
+mod tests;
 
 pub use affinity::AffinityTable;
 pub use alias::{AliasEntry, AliasTable};

@@ -78,3 +78,168 @@ pub fn check_direct(
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::NetworkAddress;
+    use crate::workload::{GatewayAddress, GatewayDestination, TunnelProtocol};
+
+    fn enrolled(name: &str) -> Workload {
+        Workload {
+            protocol: TunnelProtocol::Hbone,
+            node: "n1".into(),
+            cluster: "c1".into(),
+            ..Workload::new(name, "shop", name)
+        }
+    }
+
+    fn waypoint() -> Option<GatewayAddress> {
+        let ip = "10.0.0.1".parse().expect("an address");
+        let destination = GatewayDestination::Address(NetworkAddress::local(ip));
+        Some(GatewayAddress {
+            destination,
+            hbone_port: 15008,
+        })
+    }
+
+    type Edit = fn(&mut Workload);
+
+    /// Who is different from two enrolled workloads on one node, how, and what it means.
+    #[test]
+    fn each_condition_alone_refuses() {
+        let none: Edit = |_| {};
+        let rows: [(&str, Edit, Edit, Result<(), NotDirect>); 14] = [
+            ("alike", none, none, Ok(())),
+            (
+                "another node",
+                none,
+                |w| w.node = "n2".into(),
+                Err(NotDirect::OtherNode),
+            ),
+            (
+                "same node name elsewhere",
+                none,
+                |w| w.cluster = "c2".into(),
+                Err(NotDirect::OtherNode),
+            ),
+            (
+                "no node",
+                |w| w.node = "".into(),
+                |w| w.node = "".into(),
+                Err(NotDirect::OtherNode),
+            ),
+            (
+                "source not enrolled",
+                |w| w.protocol = TunnelProtocol::None,
+                none,
+                Err(NotDirect::NotEnrolled),
+            ),
+            (
+                "destination not enrolled",
+                none,
+                |w| w.protocol = TunnelProtocol::None,
+                Err(NotDirect::NotEnrolled),
+            ),
+            (
+                "source on the host network",
+                |w| w.host_network = true,
+                none,
+                Err(NotDirect::HostNetwork),
+            ),
+            (
+                "destination on the host network",
+                none,
+                |w| w.host_network = true,
+                Err(NotDirect::HostNetwork),
+            ),
+            (
+                "source speaks HBONE",
+                |w| w.native_tunnel = true,
+                none,
+                Err(NotDirect::NativeTunnel),
+            ),
+            (
+                "destination speaks HBONE",
+                none,
+                |w| w.native_tunnel = true,
+                Err(NotDirect::NativeTunnel),
+            ),
+            (
+                "waypoint of the source plays no part",
+                |w| w.waypoint = waypoint(),
+                none,
+                Ok(()),
+            ),
+            (
+                "waypoint of the destination",
+                none,
+                |w| w.waypoint = waypoint(),
+                Err(NotDirect::Waypoint),
+            ),
+            (
+                "source wants the tunnel",
+                |w| w.direct_flows_off = true,
+                none,
+                Err(NotDirect::TurnedOff),
+            ),
+            (
+                "destination wants the tunnel",
+                none,
+                |w| w.direct_flows_off = true,
+                Err(NotDirect::TurnedOff),
+            ),
+        ];
+        for (what, edit_src, edit_dst, expected) in rows {
+            let (mut src, mut dst) = (enrolled("a"), enrolled("b"));
+            edit_src(&mut src);
+            edit_dst(&mut dst);
+            let settings = DirectSettings::default();
+            assert_eq!(
+                check_direct(&src, &dst, false, &settings),
+                expected,
+                "{what}"
+            );
+            assert_eq!(
+                may_be_direct(&src, &dst, false, &settings),
+                expected.is_ok(),
+                "{what}"
+            );
+        }
+    }
+
+    #[test]
+    fn service_and_settings_refuse() {
+        let (src, dst) = (enrolled("a"), enrolled("b"));
+        let on = DirectSettings::default();
+        assert_eq!(
+            check_direct(&src, &dst, true, &on),
+            Err(NotDirect::Waypoint)
+        );
+        let off = DirectSettings { off: true, ..on };
+        assert_eq!(
+            check_direct(&src, &dst, false, &off),
+            Err(NotDirect::TurnedOff)
+        );
+        let namespaces_off = ["bank".into()].into();
+        let bank_off = DirectSettings {
+            off: false,
+            namespaces_off,
+        };
+        assert_eq!(check_direct(&src, &dst, false, &bank_off), Ok(()));
+        for (src_namespace, dst_namespace) in [("bank", "shop"), ("shop", "bank")] {
+            let src = Workload {
+                namespace: src_namespace.into(),
+                ..src.clone()
+            };
+            let dst = Workload {
+                namespace: dst_namespace.into(),
+                ..dst.clone()
+            };
+            assert_eq!(
+                check_direct(&src, &dst, false, &bank_off),
+                Err(NotDirect::TurnedOff)
+            );
+        }
+    }
+}

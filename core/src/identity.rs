@@ -73,3 +73,52 @@ impl FromStr for Identity {
         Ok(Self::new(td, ns, sa))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_default_trust_domain_and_the_principal() {
+        let web = Identity::new("", "shop", "web");
+        assert_eq!(web.to_string(), "spiffe://cluster.local/ns/shop/sa/web");
+        assert_eq!(web.principal(), "cluster.local/ns/shop/sa/web");
+    }
+
+    #[test]
+    fn what_is_no_identity() {
+        for bad in [
+            "",
+            "cluster.local/ns/shop/sa/web",
+            "SPIFFE://cluster.local/ns/shop/sa/web",
+            "spiffe://",
+            "spiffe:///ns/shop/sa/web",
+            "spiffe://cluster.local/ns//sa/web",
+            "spiffe://cluster.local/ns/shop/sa/",
+            "spiffe://cluster.local/ns/shop/sa",
+            "spiffe://cluster.local/ns/shop/sa/web/",
+            "spiffe://cluster.local/ns/shop/sa/web/more",
+            "spiffe://cluster.local/sa/web/ns/shop",
+            "spiffe://cluster.local/namespace/shop/sa/web",
+        ] {
+            assert_eq!(bad.parse::<Identity>(), Err(ParseIdentityError(bad.into())));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn written_and_read_is_the_same(td in "[a-z.-]{1,9}", ns in "[a-z-]{1,9}", sa in "[a-z.-]{1,9}") {
+            let id = Identity::new(&td, &ns, &sa);
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+        }
+
+        #[test]
+        fn reading_never_panics(s in "(spiffe://)?[a-z/]{0,30}|.*") {
+            if let Ok(id) = s.parse::<Identity>() {
+                prop_assert_eq!(id.to_string(), s);
+            }
+        }
+    }
+}
