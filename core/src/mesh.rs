@@ -13,6 +13,7 @@ use crate::workload::{Uid, Workload};
 mod change;
 mod claims;
 mod groups;
+mod intern;
 mod lookup;
 mod scopes;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use lookup::{Source, Target};
 
 use claims::AddressIndex;
 use groups::Groups;
+use intern::Interner;
 use scopes::PolicyStore;
 
 /// Workloads, services and policies with the indexes to find them by address, name and scope.
@@ -41,6 +43,7 @@ pub struct Mesh {
     services_by_hostname: Groups<Arc<str>, ServiceKey>,
     workloads_by_node: Groups<Arc<str>, Uid>,
     endpoints: Groups<ServiceKey, Uid>,
+    strings: Interner,
 }
 
 impl Mesh {

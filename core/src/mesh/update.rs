@@ -12,10 +12,14 @@ use crate::workload::{Health, Uid, Workload};
 impl Mesh {
     /// Adds a workload, or replaces the one of the same uid.
     pub fn upsert_workload(&mut self, workload: impl Into<Arc<Workload>>) -> Change {
-        let new: Arc<Workload> = workload.into();
+        let mut new: Arc<Workload> = workload.into();
         let old = self.workloads.get(&new.uid).cloned();
         if old.as_ref() == Some(&new) {
             return Change::default();
+        }
+        // Where somebody else holds it as well, its strings stay as they are.
+        if let Some(own) = Arc::get_mut(&mut new) {
+            self.strings.workload(own);
         }
         if let Some(old) = &old {
             self.forget_workload(old, Some(&new));
