@@ -107,88 +107,24 @@ mod tests {
 
     /// Who is different from two enrolled workloads on one node, how, and what it means.
     #[test]
+    #[rustfmt::skip]
     fn each_condition_alone_refuses() {
         let none: Edit = |_| {};
         let rows: [(&str, Edit, Edit, Result<(), NotDirect>); 14] = [
-            ("alike", none, none, Ok(())),
-            (
-                "another node",
-                none,
-                |w| w.node = "n2".into(),
-                Err(NotDirect::OtherNode),
-            ),
-            (
-                "same node name elsewhere",
-                none,
-                |w| w.cluster = "c2".into(),
-                Err(NotDirect::OtherNode),
-            ),
-            (
-                "no node",
-                |w| w.node = "".into(),
-                |w| w.node = "".into(),
-                Err(NotDirect::OtherNode),
-            ),
-            (
-                "source not enrolled",
-                |w| w.protocol = TunnelProtocol::None,
-                none,
-                Err(NotDirect::NotEnrolled),
-            ),
-            (
-                "destination not enrolled",
-                none,
-                |w| w.protocol = TunnelProtocol::None,
-                Err(NotDirect::NotEnrolled),
-            ),
-            (
-                "source on the host network",
-                |w| w.host_network = true,
-                none,
-                Err(NotDirect::HostNetwork),
-            ),
-            (
-                "destination on the host network",
-                none,
-                |w| w.host_network = true,
-                Err(NotDirect::HostNetwork),
-            ),
-            (
-                "source speaks HBONE",
-                |w| w.native_tunnel = true,
-                none,
-                Err(NotDirect::NativeTunnel),
-            ),
-            (
-                "destination speaks HBONE",
-                none,
-                |w| w.native_tunnel = true,
-                Err(NotDirect::NativeTunnel),
-            ),
-            (
-                "waypoint of the source plays no part",
-                |w| w.waypoint = waypoint(),
-                none,
-                Ok(()),
-            ),
-            (
-                "waypoint of the destination",
-                none,
-                |w| w.waypoint = waypoint(),
-                Err(NotDirect::Waypoint),
-            ),
-            (
-                "source wants the tunnel",
-                |w| w.direct_flows_off = true,
-                none,
-                Err(NotDirect::TurnedOff),
-            ),
-            (
-                "destination wants the tunnel",
-                none,
-                |w| w.direct_flows_off = true,
-                Err(NotDirect::TurnedOff),
-            ),
+            ("alike",                            none,                           none, Ok(())),
+            ("another node",                     none, |w| w.node = "n2".into(),       Err(NotDirect::OtherNode)),
+            ("same node name elsewhere",         none, |w| w.cluster = "c2".into(),    Err(NotDirect::OtherNode)),
+            ("no node", |w| w.node = "".into(),        |w| w.node = "".into(),         Err(NotDirect::OtherNode)),
+            ("source not enrolled",              |w| w.protocol = TunnelProtocol::None, none, Err(NotDirect::NotEnrolled)),
+            ("destination not enrolled",         none, |w| w.protocol = TunnelProtocol::None, Err(NotDirect::NotEnrolled)),
+            ("source on the host network",       |w| w.host_network = true,      none, Err(NotDirect::HostNetwork)),
+            ("destination on the host network",  none, |w| w.host_network = true,      Err(NotDirect::HostNetwork)),
+            ("source speaks HBONE",              |w| w.native_tunnel = true,     none, Err(NotDirect::NativeTunnel)),
+            ("destination speaks HBONE",         none, |w| w.native_tunnel = true,     Err(NotDirect::NativeTunnel)),
+            ("the source's waypoint is not asked", |w| w.waypoint = waypoint(),  none, Ok(())),
+            ("waypoint of the destination",      none, |w| w.waypoint = waypoint(),    Err(NotDirect::Waypoint)),
+            ("source wants the tunnel",          |w| w.direct_flows_off = true,  none, Err(NotDirect::TurnedOff)),
+            ("destination wants the tunnel",     none, |w| w.direct_flows_off = true,  Err(NotDirect::TurnedOff)),
         ];
         for (what, edit_src, edit_dst, expected) in rows {
             let (mut src, mut dst) = (enrolled("a"), enrolled("b"));
