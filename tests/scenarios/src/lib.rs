@@ -7,4 +7,13 @@
 //!        └──────────────────────────── Result of each scenario ◄──────────────────────────────────────┘
 //! ```
 
+pub mod capture;
+pub mod hello;
+pub mod lab;
 pub mod peer;
+pub mod process;
+pub mod runner;
+pub mod scenario;
+pub mod signals;
+pub mod topology;
+pub mod world;

@@ -1,3 +1,34 @@
 //! `warren-scenarios`: runs the scenarios and the demo.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use warren_scenarios::runner;
+
+/// Tests of the mesh in the lab, with real programs.
+#[derive(Debug, Parser)]
+#[command(name = "warren-scenarios", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run scenarios; the last line is `N passed, N failed, N skipped`.
+    Run(runner::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Command::Run(options) => runner::run(&options),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("warren-scenarios: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod pattern;
 mod raw;
 mod report;
 mod serve;
+mod spread;
 mod stream;
 mod transfer;
 
@@ -20,7 +21,8 @@ use serde::Serialize;
 
 pub use args::{Dial, Family, Leave, Mode};
 pub use report::{
-    Connection, Greeting, IdleReport, LeaveReport, LoadReport, Outcome, Ready, StreamReport,
+    Connection, Greeting, IdleReport, LeaveReport, LoadReport, Outcome, Ready, SpreadReport,
+    StreamReport,
 };
 
 /// Runs the command line of `warren-peer`. Exit status: 0 where everything held, 1 where something did not, 2 for bad arguments.
@@ -38,6 +40,7 @@ pub fn main() -> ExitCode {
         args::Command::Idle(idle) => print(&idle::run(&idle), |r| r.ok),
         args::Command::Leave(leave) => print(&idle::leave(&leave), |r| r.ok),
         args::Command::Load(load) => print(&load::run(&load), |r| r.failed == 0 && r.done > 0),
+        args::Command::Spread(spread) => print(&spread::run(&spread), |r| r.ok),
         args::Command::Udp(udp) => print(&datagram::udp(&udp), |r| r.ok),
         args::Command::Ping(ping) => print(&datagram::ping(&ping), |r| r.ok),
         args::Command::Addrs => print(&datagram::addresses(), |a| !a.is_empty()),

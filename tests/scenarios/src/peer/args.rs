@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Leave(Leave),
     /// Measure connections or requests a second and their latency.
     Load(Load),
+    /// Count the servers behind one address.
+    Spread(Spread),
     /// Send one datagram to a UDP echo server.
     Udp(Datagram),
     /// Send one ICMP echo request.
@@ -218,6 +220,15 @@ pub(crate) struct Load {
     /// A new connection for every request.
     #[arg(long)]
     pub(crate) fresh: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Spread {
+    #[command(flatten)]
+    pub(crate) dial: Dial,
+    /// Connections, one after the other.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) count: usize,
 }
 
 #[derive(Debug, Parser)]

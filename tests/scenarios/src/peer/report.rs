@@ -1,7 +1,8 @@
 //! What `warren-peer` prints; the scenarios read the same types.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -176,5 +177,16 @@ pub struct LoadReport {
     /// The slowest.
     pub max_us: u64,
     /// Failures by kind.
-    pub failures: std::collections::BTreeMap<String, u64>,
+    pub failures: BTreeMap<String, u64>,
+}
+
+/// Which servers answered.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct SpreadReport {
+    /// Every connection was answered.
+    pub ok: bool,
+    /// Connections by the server's own address.
+    pub servers: BTreeMap<IpAddr, u64>,
+    /// The first failure.
+    pub error: Option<String>,
 }

@@ -1,0 +1,197 @@
+//! The lab, driven from outside by its commands.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::process::{Done, LIMIT, Running, run};
+
+/// Name of the lab that the scenarios bring up.
+pub const NAME: &str = "scenarios";
+
+const UP_LIMIT: Duration = Duration::from_secs(90);
+const DOWN_LIMIT: Duration = Duration::from_secs(60);
+
+/// A pod by namespace and name.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: &'static str,
+    /// Its name; the part behind the last `-` is its node.
+    pub name: &'static str,
+}
+
+impl Pod {
+    /// A pod of the scenarios' manifests.
+    pub const fn new(namespace: &'static str, name: &'static str) -> Self {
+        Self { namespace, name }
+    }
+
+    /// The node that it runs on.
+    pub fn node(&self) -> &'static str {
+        self.name.rsplit('-').next().unwrap_or("a")
+    }
+}
+
+impl std::fmt::Display for Pod {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A running lab.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    bin: PathBuf,
+    name: String,
+}
+
+impl Lab {
+    /// The lab called `name`, running or not; its binaries are beside this one.
+    pub fn named(name: &str) -> Result<Self> {
+        let exe = std::env::current_exe().context("cannot tell where this program is")?;
+        let bin = exe
+            .parent()
+            .context("this program has no directory")?
+            .to_owned();
+        Ok(Self {
+            bin,
+            name: name.to_owned(),
+        })
+    }
+
+    /// Brings it up with two nodes, `a` and `b`; returns what it printed.
+    pub fn up(&self, dir: &Path, options: &[String]) -> Result<String> {
+        let mut command = self.command(&["up", "--nodes", "a,b", "--name", &self.name]);
+        command.arg("--dir").arg(dir).args(options);
+        run(command, UP_LIMIT)?
+            .ok()
+            .context("the lab did not come up")
+    }
+
+    /// Takes it down and leaves nothing behind.
+    pub fn down(&self) -> Result<()> {
+        run(self.command(&["down", "--name", &self.name]), DOWN_LIMIT)?
+            .ok()
+            .map(drop)
+            .context("the lab did not go down")
+    }
+
+    /// Runs a command in a pod.
+    pub fn exec(&self, pod: Pod, argv: &[&str]) -> Result<Done> {
+        self.exec_within(pod, argv, LIMIT)
+    }
+
+    /// The same with another limit.
+    pub fn exec_within(&self, pod: Pod, argv: &[&str], limit: Duration) -> Result<Done> {
+        run(self.exec_command(pod, argv), limit)
+    }
+
+    /// Starts a command in a pod.
+    pub fn start(&self, pod: Pod, argv: &[&str]) -> Result<Running> {
+        Running::start(self.exec_command(pod, argv))
+    }
+
+    /// Runs a command in a node's network namespace.
+    pub fn node(&self, node: &str, argv: &[&str]) -> Result<Done> {
+        run(self.node_command(node, argv), LIMIT)
+    }
+
+    /// Starts a command in a node's network namespace.
+    pub fn start_on_node(&self, node: &str, argv: &[&str]) -> Result<Running> {
+        Running::start(self.node_command(node, argv))
+    }
+
+    /// Runs a command in the network namespace outside the cluster.
+    pub fn outside(&self, argv: &[&str]) -> Result<Done> {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &format!("warren-{}-outside", self.name)])
+            .args(argv);
+        run(command, LIMIT)
+    }
+
+    /// Applies a manifest.
+    pub fn apply(&self, file: &Path) -> Result<Done> {
+        let mut command = self.command(&["apply", "--name", &self.name, "-f"]);
+        command.arg(file);
+        run(command, LIMIT)
+    }
+
+    /// Deletes the objects of a manifest.
+    pub fn delete(&self, file: &Path) -> Result<Done> {
+        let mut command = self.command(&["delete", "--name", &self.name, "-f"]);
+        command.arg(file);
+        run(command, LIMIT)
+    }
+
+    /// Restarts `agent`, `ztunnel` or `control`; `kill` means SIGKILL.
+    pub fn restart(&self, what: &str, node: &str, kill: bool) -> Result<()> {
+        let mut command = self.command(&["restart", "--name", &self.name, what, "--node", node]);
+        if kill {
+            command.arg("--kill");
+        }
+        run(command, LIMIT)?.ok().map(drop)
+    }
+
+    /// Runs any command of the lab's own.
+    pub fn lab(&self, argv: &[&str]) -> Result<Done> {
+        let (first, rest) = argv.split_first().context("no command")?;
+        let mut command = self.command(&[first, "--name", &self.name]);
+        command.args(rest);
+        run(command, LIMIT)
+    }
+
+    /// Runs the `warren` CLI against this lab.
+    pub fn warren(&self, argv: &[&str]) -> Result<Done> {
+        let mut command = Command::new(self.bin.join("warren"));
+        command.args(["--lab", &self.name]).args(argv);
+        run(command, LIMIT)
+    }
+
+    /// Path of a program built beside this one.
+    pub fn program(&self, name: &str) -> String {
+        self.bin.join(name).to_string_lossy().into_owned()
+    }
+
+    /// The command line that a person would type to be in a pod.
+    pub fn how_to_enter(&self) -> String {
+        format!(
+            "cargo xtask lab exec --name {} -n shop client-a -- bash",
+            self.name
+        )
+    }
+
+    /// State directory of the lab.
+    pub fn dir(&self) -> PathBuf {
+        Path::new("/run/warren-lab").join(&self.name)
+    }
+
+    fn exec_command(&self, pod: Pod, argv: &[&str]) -> Command {
+        let mut command = self.command(&[
+            "exec",
+            "--name",
+            &self.name,
+            "-n",
+            pod.namespace,
+            pod.name,
+            "--",
+        ]);
+        command.args(argv);
+        command
+    }
+
+    fn node_command(&self, node: &str, argv: &[&str]) -> Command {
+        let mut command = self.command(&["node", "--name", &self.name, node, "--"]);
+        command.args(argv);
+        command
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.bin.join("warren-lab"));
+        command.args(arguments);
+        command
+    }
+}

@@ -1,0 +1,165 @@
+//! Runs scenarios, one lab for each suite, and prints a line for each.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::Parser;
+
+use crate::lab::{Lab, NAME};
+use crate::process::kill_all;
+use crate::scenario::{Scenario, Suite, all};
+use crate::world::{Skip, World};
+use crate::{signals, topology};
+
+/// Options of `run`.
+#[derive(Debug, Parser)]
+pub struct Options {
+    /// Only scenarios whose name contains this; several are alternatives.
+    #[arg(long, value_name = "PATTERN")]
+    only: Vec<String>,
+    /// Soak tests as well.
+    #[arg(long)]
+    long: bool,
+    /// Leave the lab up afterwards.
+    #[arg(long)]
+    keep: bool,
+    /// Print the names and do nothing.
+    #[arg(long)]
+    list: bool,
+    /// Use this lab, which is up with the scenarios' topology, and leave it up.
+    #[arg(long, value_name = "LAB")]
+    running: Option<String>,
+    /// Stop at the first failure.
+    #[arg(long)]
+    fail_fast: bool,
+}
+
+/// Runs what was asked for; false where one failed.
+pub fn run(options: &Options) -> Result<bool> {
+    let chosen: Vec<Scenario> = all().into_iter().filter(|s| options.wants(s)).collect();
+    if options.list {
+        for scenario in &chosen {
+            let long = if scenario.long { "  (--long)" } else { "" };
+            println!("{}{long}", scenario.name);
+        }
+        return Ok(true);
+    }
+    if chosen.is_empty() {
+        bail!(
+            "no scenario matches --only {}: `--list` prints all names",
+            options.only.join(" ")
+        );
+    }
+    if !nix::unistd::geteuid().is_root() {
+        bail!("the scenarios make network namespaces and load eBPF programs: run them as root");
+    }
+    if options.running.is_none() {
+        let lab = Lab::named(NAME)?;
+        signals::on_interrupt(move || {
+            kill_all();
+            let _ = lab.down();
+        })?;
+    }
+    let mut tally = Tally::default();
+    let suites: BTreeSet<Suite> = chosen.iter().map(|s| s.suite).collect();
+    for suite in suites {
+        let members: Vec<&Scenario> = chosen.iter().filter(|s| s.suite == suite).collect();
+        run_suite(suite, &members, options, &mut tally)?;
+        if options.fail_fast && tally.failed > 0 {
+            break;
+        }
+    }
+    println!(
+        "{} passed, {} failed, {} skipped",
+        tally.passed, tally.failed, tally.skipped
+    );
+    Ok(tally.failed == 0)
+}
+
+impl Options {
+    fn wants(&self, scenario: &Scenario) -> bool {
+        let named =
+            self.only.is_empty() || self.only.iter().any(|p| scenario.name.contains(p.as_str()));
+        named && (self.running.is_none() || scenario.suite == Suite::Main)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+fn run_suite(
+    suite: Suite,
+    members: &[&Scenario],
+    options: &Options,
+    tally: &mut Tally,
+) -> Result<()> {
+    let lab = Lab::named(options.running.as_deref().unwrap_or(NAME))?;
+    let owned = options.running.is_none();
+    let dir = topology::prepare(&lab, "topology")?;
+    if owned {
+        let begin = Instant::now();
+        if let Err(error) = lab.up(dir.path(), &suite.options()) {
+            let _ = lab.down();
+            for scenario in members {
+                tally.failed += 1;
+                println!("FAILED   {}: the lab for it did not come up", scenario.name);
+            }
+            println!("{error:#}");
+            return Ok(());
+        }
+        println!(
+            "lab up for suite {suite:?} in {:.1} s",
+            begin.elapsed().as_secs_f64()
+        );
+    }
+    let world = World::new(lab.clone());
+    let failed_before = tally.failed;
+    for scenario in members {
+        run_one(scenario, &world, options, tally);
+        if options.fail_fast && tally.failed > failed_before {
+            break;
+        }
+    }
+    if tally.failed > failed_before {
+        println!(
+            "to look into the lab (run with --keep to leave it up): {}",
+            lab.how_to_enter()
+        );
+    }
+    if owned && !options.keep {
+        lab.down()?;
+    }
+    Ok(())
+}
+
+fn run_one(scenario: &Scenario, world: &World, options: &Options, tally: &mut Tally) {
+    if scenario.long && !options.long {
+        tally.skipped += 1;
+        println!("skipped  {}: only with --long", scenario.name);
+        return;
+    }
+    let begin = Instant::now();
+    let result = scenario.run(world);
+    let took = begin.elapsed().as_secs_f64();
+    match result {
+        Ok(()) => {
+            tally.passed += 1;
+            println!("ok       {} ({took:.1} s)", scenario.name);
+        }
+        Err(error) => match error.downcast_ref::<Skip>() {
+            Some(skip) => {
+                tally.skipped += 1;
+                println!("skipped  {}: {skip}", scenario.name);
+            }
+            None => {
+                tally.failed += 1;
+                println!("FAILED   {} ({took:.1} s): {error:#}", scenario.name);
+            }
+        },
+    }
+}

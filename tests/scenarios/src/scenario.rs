@@ -1,0 +1,131 @@
+//! The list of scenarios, one file a theme.
+
+mod addresses;
+mod interception;
+mod sockets;
+mod transfers;
+mod wire;
+
+use anyhow::Result;
+
+use crate::world::{FAMILIES, Ip, World};
+
+/// Scenarios that share a lab.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Suite {
+    /// The lab as it comes.
+    Main,
+    /// Without the lab's own kube-proxy: Services work by the mesh alone.
+    NoKubeProxy,
+    /// Certificates that live for seconds.
+    ShortCertificates,
+}
+
+impl Suite {
+    /// Options of `lab up`.
+    pub fn options(self) -> Vec<String> {
+        let words: &[&str] = match self {
+            Self::Main => &[],
+            Self::NoKubeProxy => &["--no-kube-proxy"],
+            Self::ShortCertificates => &["--set", "control.cert-ttl=20s"],
+        };
+        words.iter().map(|w| (*w).to_owned()).collect()
+    }
+}
+
+type Body = Box<dyn Fn(&World) -> Result<()>>;
+
+/// One test.
+pub struct Scenario {
+    /// Theme, what is shown, family: `addresses/cross-node-pod-ip/v4`.
+    pub name: String,
+    /// The lab that it needs.
+    pub suite: Suite,
+    /// Runs only with `--long`.
+    pub long: bool,
+    body: Body,
+}
+
+impl Scenario {
+    /// Runs it; an error says what did not hold.
+    pub fn run(&self, world: &World) -> Result<()> {
+        (self.body)(world)
+    }
+}
+
+/// Every scenario, in the order in which they run.
+pub fn all() -> Vec<Scenario> {
+    let mut registry = Registry {
+        list: Vec::new(),
+        theme: "",
+        suite: Suite::Main,
+        long: false,
+    };
+    registry.theme("capture", interception::register);
+    registry.theme("wire", wire::register);
+    registry.theme("addresses", addresses::register);
+    registry.theme("transfers", transfers::register);
+    registry.theme("sockets", sockets::register);
+    registry.list
+}
+
+/// Takes the scenarios of each theme.
+pub struct Registry {
+    list: Vec<Scenario>,
+    theme: &'static str,
+    suite: Suite,
+    long: bool,
+}
+
+impl Registry {
+    /// Adds a scenario.
+    pub fn one(&mut self, name: &str, body: impl Fn(&World) -> Result<()> + 'static) {
+        let name = format!("{}/{name}", self.theme);
+        self.list.push(Scenario {
+            name,
+            suite: self.suite,
+            long: self.long,
+            body: Box::new(body),
+        });
+    }
+
+    /// Adds a scenario once for each address family.
+    pub fn both(&mut self, name: &str, body: impl Fn(&World, Ip) -> Result<()> + Copy + 'static) {
+        for ip in FAMILIES {
+            self.one(&format!("{name}/{ip}"), move |world| body(world, ip));
+        }
+    }
+
+    /// What `add` adds needs another lab.
+    pub fn in_suite(&mut self, suite: Suite, add: impl FnOnce(&mut Self)) {
+        let before = std::mem::replace(&mut self.suite, suite);
+        add(self);
+        self.suite = before;
+    }
+
+    /// What `add` adds runs only with `--long`.
+    pub fn long(&mut self, add: impl FnOnce(&mut Self)) {
+        let before = std::mem::replace(&mut self.long, true);
+        add(self);
+        self.long = before;
+    }
+
+    fn theme(&mut self, theme: &'static str, register: impl FnOnce(&mut Self)) {
+        self.theme = theme;
+        register(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let scenarios = all();
+        let names: BTreeSet<&str> = scenarios.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names.len(), scenarios.len());
+    }
+}

@@ -1,0 +1,217 @@
+//! Connections are taken hold of by the kernel programs alone.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::{Registry, Suite};
+use crate::lab::Pod;
+use crate::peer::SpreadReport;
+use crate::process::{LIMIT, run};
+use crate::world::{CLIENT_A, CLIENT_B, Ip, SERVER_A, SERVER_B, World, eventually, need, port};
+
+/// Adds this theme's scenarios.
+pub fn register(add: &mut Registry) {
+    add.one("no-rules-in-pods", no_rules_in_pods);
+    add.one("map-dumps-have-named-fields", named_fields);
+    add.both("service-spreads-over-endpoints", spreads);
+    add.both("second-connection-is-direct", direct);
+    add.both("cross-node-is-never-direct", tunnelled);
+    add.in_suite(Suite::NoKubeProxy, |add| {
+        add.one("no-kube-proxy/no-rules-anywhere", no_rules_anywhere);
+        add.both("no-kube-proxy/service-spreads-over-endpoints", spreads);
+        add.both("no-kube-proxy/named-target-port", service_by_name);
+    });
+}
+
+fn rules(text: &str) -> Vec<&str> {
+    let said = |l: &&str| !l.is_empty() && !l.starts_with('#') && !l.starts_with(':');
+    text.lines()
+        .map(str::trim)
+        .filter(said)
+        .filter(|l| !l.starts_with('*') && *l != "COMMIT")
+        .collect()
+}
+
+fn no_rules_in_pods(world: &World) -> Result<()> {
+    need(&["nft", "iptables-save"])?;
+    for pod in [CLIENT_A, SERVER_A, SERVER_B] {
+        for command in [
+            &["nft", "list", "ruleset"][..],
+            &["iptables-save"],
+            &["ip6tables-save"],
+        ] {
+            let text = world.lab.exec(pod, command)?.ok()?;
+            ensure!(
+                rules(&text).is_empty(),
+                "{pod}: `{}` prints {:?}",
+                command.join(" "),
+                rules(&text)
+            );
+        }
+    }
+    for node in ["a", "b"] {
+        let text = world.lab.node(node, &["nft", "list", "ruleset"])?.ok()?;
+        for ours in ["15001", "15006", "15008", "warren"] {
+            let found = rules(&text)
+                .into_iter()
+                .find(|l| l.contains(ours) && !l.contains("warren-lab"));
+            ensure!(found.is_none(), "node {node}: the ruleset has {found:?}");
+        }
+    }
+    Ok(())
+}
+
+fn no_rules_anywhere(world: &World) -> Result<()> {
+    need(&["nft"])?;
+    no_rules_in_pods(world)?;
+    for node in ["a", "b"] {
+        let text = world.lab.node(node, &["nft", "list", "ruleset"])?.ok()?;
+        ensure!(
+            rules(&text).is_empty(),
+            "node {node}: `nft list ruleset` prints {:?}",
+            rules(&text)
+        );
+    }
+    Ok(())
+}
+
+/// `bpftool` knows the maps' types and prints each entry with the names of its fields.
+fn named_fields(world: &World) -> Result<()> {
+    need(&["bpftool"])?;
+    world.greet(
+        CLIENT_A,
+        &world.at(SERVER_B, Ip::V4, port::GREET)?.to_string(),
+        Ip::V4,
+    )?;
+    for (map, field) in [
+        ("pods", "flags"),
+        ("local_workloads", "flags"),
+        ("services", "flags"),
+        ("backends", "port"),
+    ] {
+        let path = pinned(map)?;
+        let mut command = std::process::Command::new("bpftool");
+        command.args(["-j", "map", "dump", "pinned"]).arg(&path);
+        let text = run(command, LIMIT)?.ok()?;
+        let dump: Value = serde_json::from_str(&text).with_context(|| format!("dump of {map}"))?;
+        let entries = dump.as_array().context("bpftool printed no array")?;
+        ensure!(!entries.is_empty(), "map {map} is empty");
+        let value = &entries[0]["formatted"]["value"];
+        ensure!(
+            value.get(field).is_some(),
+            "entries of {map} have no field {field}: {}",
+            entries[0]
+        );
+    }
+    Ok(())
+}
+
+/// A map that the agent of node a pinned.
+fn pinned(map: &str) -> Result<std::path::PathBuf> {
+    let root = std::path::Path::new("/sys/fs/bpf/warren");
+    let nodes = std::fs::read_dir(root)
+        .with_context(|| format!("nothing is pinned in {}", root.display()))?;
+    let mut found: Vec<_> = nodes
+        .flatten()
+        .flat_map(|n| [n.path().join(map), n.path().join("maps").join(map)])
+        .collect();
+    found.retain(|p| p.exists());
+    found
+        .into_iter()
+        .next()
+        .with_context(|| format!("no pinned map {map} below {}", root.display()))
+}
+
+fn spreads(world: &World, ip: Ip) -> Result<()> {
+    let name = format!("web.shop.svc.cluster.local:{}", port::GREET);
+    let argv = ["spread", &name, "--count", "200", "--family", ip.digit()];
+    let (done, report): (_, SpreadReport) = world.peer(CLIENT_A, &argv)?;
+    ensure!(report.ok, "{name}: {done}");
+    for pod in [SERVER_A, SERVER_B] {
+        let own = world.ip(pod, ip)?;
+        let count: u64 = report
+            .servers
+            .iter()
+            .filter(|(a, _)| a.to_canonical() == own)
+            .map(|(_, n)| *n)
+            .sum();
+        // Fewer than 60 of 200 fair choices have a probability below one in a hundred million.
+        ensure!(
+            count >= 60,
+            "{pod} got {count} of 200 connections: {:?}",
+            report.servers
+        );
+    }
+    Ok(())
+}
+
+fn service_by_name(world: &World, ip: Ip) -> Result<()> {
+    for service in ["web-a", "web-b"] {
+        world.greet(
+            CLIENT_A,
+            &format!("{service}.shop.svc.cluster.local:80"),
+            ip,
+        )?;
+    }
+    Ok(())
+}
+
+fn direct(world: &World, ip: Ip) -> Result<()> {
+    for (from, to) in [(CLIENT_A, SERVER_A), (CLIENT_B, SERVER_B)] {
+        eventually(Duration::from_secs(5), || {
+            ensure!(
+                is_direct(world, from, to, ip)?,
+                "{from} to {to} still goes through the tunnel"
+            );
+            Ok(())
+        })?;
+        for _ in 0..5 {
+            ensure!(
+                is_direct(world, from, to, ip)?,
+                "{from} to {to} was direct, then not any more"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn tunnelled(world: &World, ip: Ip) -> Result<()> {
+    for _ in 0..3 {
+        ensure!(
+            !is_direct(world, CLIENT_A, SERVER_B, ip)?,
+            "a connection to another node is direct"
+        );
+    }
+    Ok(())
+}
+
+/// Whether a new connection's socket is connected to the peer itself; `ss` reads that from the kernel, past the hooks of getpeername().
+pub fn is_direct(world: &World, from: Pod, to: Pod, ip: Ip) -> Result<bool> {
+    let at = world.at(to, ip, port::ECHO)?;
+    let held = world.start_peer(from, &["stream", &at.to_string(), "--seconds", "20"], true)?;
+    let sockets = world
+        .lab
+        .exec(from, &["ss", "-tnH", "state", "established"])?
+        .ok()?;
+    drop(held);
+    let peers: Vec<&str> = sockets
+        .lines()
+        .filter_map(|l| l.split_whitespace().nth(3))
+        .collect();
+    let (real, captured) = (at.to_string(), format!("]:{}", 15001));
+    let found = |end: &str| {
+        peers
+            .iter()
+            .any(|p| p.trim_start_matches("[::ffff:").ends_with(end))
+    };
+    if found(&real) {
+        return Ok(true);
+    }
+    ensure!(
+        found(&captured) || found(":15001"),
+        "{from} holds a connection, `ss` shows none: {sockets}"
+    );
+    Ok(false)
+}
