@@ -17,7 +17,7 @@ pub mod server;
 pub mod tls;
 pub mod tunnel;
 
-pub use copy::{Counters, copy};
+pub use copy::{CopyError, Counters, copy};
 pub use error::{HandshakeError, OpenError, PeerRefusal, TunnelError};
 pub use pool::{Pool, PoolKey};
 pub use server::{Authority, ConnectRequest, Handler, serve};

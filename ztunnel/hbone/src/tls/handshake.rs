@@ -95,7 +95,7 @@ fn client_config(
 ) -> Result<Arc<ClientConfig>, Error> {
     let verifier = ServerVerifier {
         roots: trust.roots(),
-        trust_domain: trust.trust_domain().clone(),
+        trust_domain: cert.identity.trust_domain.clone(),
         expect,
     };
     let mut config = ClientConfig::builder_with_provider(provider())
@@ -112,7 +112,7 @@ fn client_config(
 fn server_config(cert: &WorkloadCert, trust: &Trust) -> Result<Arc<ServerConfig>, Error> {
     let verifier = ClientVerifier {
         roots: trust.roots(),
-        trust_domain: trust.trust_domain().clone(),
+        trust_domain: cert.identity.trust_domain.clone(),
     };
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?

@@ -1,4 +1,4 @@
-//! The mesh's roots and trust domain, replaceable while connections live.
+//! The mesh's roots, replaceable while connections live.
 
 use std::sync::Arc;
 
@@ -36,10 +36,9 @@ impl Expect {
     }
 }
 
-/// The roots that peers' chains must lead to, and our trust domain.
+/// The roots that peers' chains must lead to. The trust domain that peers must be of is that of our own certificate.
 #[derive(Debug)]
 pub struct Trust {
-    trust_domain: Arc<str>,
     state: ArcSwap<Roots>,
 }
 
@@ -52,9 +51,8 @@ pub(crate) struct Roots {
 
 impl Trust {
     /// Starts with these roots (DER).
-    pub fn new(trust_domain: &str, roots: &[CertificateDer<'_>]) -> Result<Self, TrustError> {
+    pub fn new(roots: &[CertificateDer<'_>]) -> Result<Self, TrustError> {
         Ok(Self {
-            trust_domain: trust_domain.into(),
             state: ArcSwap::from_pointee(Roots::new(roots)?),
         })
     }
@@ -63,11 +61,6 @@ impl Trust {
     pub fn replace(&self, roots: &[CertificateDer<'_>]) -> Result<(), TrustError> {
         self.state.store(Arc::new(Roots::new(roots)?));
         Ok(())
-    }
-
-    /// Our trust domain.
-    pub fn trust_domain(&self) -> &Arc<str> {
-        &self.trust_domain
     }
 
     pub(crate) fn roots(&self) -> Arc<Roots> {

@@ -39,7 +39,7 @@ impl Ca {
     }
 
     pub fn trust(&self) -> Arc<Trust> {
-        Arc::new(Trust::new("cluster.local", std::slice::from_ref(&self.root)).unwrap())
+        Arc::new(Trust::new(std::slice::from_ref(&self.root)).unwrap())
     }
 
     pub fn issue(&self, spiffe: &str) -> WorkloadCert {

@@ -1,0 +1,58 @@
+//! What every connection's task holds.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use warren_core::balance::AffinityTable;
+use warren_hbone::{Limits, Pool, Trust};
+
+use crate::certs::Certs;
+use crate::pods::Pods;
+use crate::record::{Metrics, Registry};
+use crate::state::State;
+
+/// What a connection waits for: the first complete model, its own pod in the model, a certificate.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// TLS handshakes with peers under way at once, as server.
+pub const HANDSHAKES: usize = 1024;
+
+/// Shared by all tasks.
+pub struct Context {
+    /// The mesh.
+    pub state: Arc<State>,
+    /// This node's pods.
+    pub pods: Pods,
+    /// This node's certificates.
+    pub certs: Arc<Certs>,
+    /// The mesh's roots.
+    pub trust: Arc<Trust>,
+    /// Connections to peers.
+    pub pool: Pool,
+    /// Sizes and times of HBONE.
+    pub limits: Limits,
+    /// Live connections.
+    pub registry: Arc<Registry>,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Places for handshakes.
+    pub handshakes: Semaphore,
+    /// Which endpoint a client was given, for services with affinity.
+    pub affinity: Mutex<AffinityTable>,
+    /// Cancelled when this process is to end: peers are told, and no new connections are taken over old ones.
+    pub drain: CancellationToken,
+    /// The agent has named all pods of the node.
+    pub agent_synced: AtomicBool,
+    /// The node socket is connected.
+    pub agent_connected: AtomicBool,
+}
+
+impl Context {
+    /// Ready for traffic: the model is complete, and so is the list of pods.
+    pub fn is_ready(&self) -> bool {
+        self.state.is_synced() && self.agent_synced.load(std::sync::atomic::Ordering::Acquire)
+    }
+}

@@ -1,0 +1,104 @@
+//! Connections into a pod in plaintext, from outside the mesh: no identity, policy decides.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use warren_core::Workload;
+use warren_core::address::canonical_socket;
+use warren_core::policy::Connection;
+use warren_hbone::IoTunnel;
+
+use super::deliver::deliver;
+use super::relay;
+use crate::context::{Context, PATIENCE};
+use crate::net;
+use crate::pods::Pod;
+use crate::record::{Direction, End, Flag, Info, Open, Party, Security};
+
+/// Handles a connection accepted from the plaintext listener of `pod`.
+pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, client: TcpStream, peer: SocketAddr) {
+    net::prepare(&client);
+    let peer = canonical_socket(peer);
+    let Ok(to) = client.local_addr().map(canonical_socket) else {
+        return;
+    };
+    if !cx.state.wait_synced(PATIENCE).await {
+        tracing::warn!(pod = %pod.uid, %peer, "reset: no policies from the controller yet");
+        return;
+    }
+    let Some(workload) = cx.state.workload(&pod.uid, PATIENCE).await else {
+        tracing::warn!(pod = %pod.uid, %peer, "reset: the controller does not know this pod");
+        return;
+    };
+    let open = decide(&cx, peer, to, &workload);
+    if let Some(source) = cx.pods.by_ip(peer.ip()) {
+        // Captured pods send plaintext only as direct flows, which the kernel recognises before they come here.
+        tracing::warn!(pod = %pod.uid, %peer, source = %source.uid, "a direct flow was not recognised by the kernel; reset");
+        return open.finish(End::failed(
+            Flag::MissedDirect,
+            "a direct flow that the kernel did not recognise",
+        ));
+    }
+    if open.live().info.verdict.allowed != Some(true) {
+        let reason = open.live().info.verdict.reason.clone();
+        return open.finish(End::failed(Flag::Denied, reason));
+    }
+    carry(&pod, client, open, peer, to).await;
+}
+
+fn decide(cx: &Context, peer: SocketAddr, to: SocketAddr, workload: &Arc<Workload>) -> Open {
+    let mesh = cx.state.mesh();
+    let question = Connection {
+        identity: None,
+        source: peer,
+        destination: to,
+    };
+    cx.registry.open(Info {
+        direction: Direction::Plaintext,
+        source: Party {
+            address: peer,
+            workload: mesh.workload_by_ip(peer.ip()).cloned(),
+            identity: None,
+        },
+        destination: Party {
+            address: to,
+            workload: Some(workload.clone()),
+            identity: Some(workload.identity()),
+        },
+        original: None,
+        service: None,
+        security: Security::None,
+        verdict: mesh
+            .decide(&question, mesh.workload(&workload.uid).unwrap_or(workload))
+            .into(),
+    })
+}
+
+async fn carry(pod: &Pod, mut client: TcpStream, open: Open, peer: SocketAddr, to: SocketAddr) {
+    let connected = tokio::select! {
+        r = deliver(pod, peer, to) => r,
+        () = open.killed() => {
+            let end = open.ended_by();
+            return open.finish(end);
+        }
+    };
+    match connected {
+        Ok(app) => {
+            // The application's side is the local one, as for HBONE, so that counters mean the same.
+            let mut app = app;
+            let end = {
+                let mut outside = IoTunnel::new(&mut client);
+                relay(&mut app, &mut outside, &open).await
+            };
+            if end.flag == Flag::Ok {
+                net::close_cleanly(&client);
+            }
+            open.finish(end);
+        }
+        Err(e) => open.finish(End::failed(
+            Flag::Connect,
+            format!("the application at {to}: {e}"),
+        )),
+    }
+}

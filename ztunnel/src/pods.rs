@@ -1,0 +1,176 @@
+//! The pods of this node, as the agent names them: network namespace, listening sockets, in-pod sockets.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use warren_api::node::ListenerKind;
+use warren_core::address::canonical;
+use warren_core::workload::Uid;
+
+use crate::net::Sockets;
+
+/// One pod.
+pub struct Pod {
+    /// The workload's name.
+    pub uid: Uid,
+    /// The pod's addresses, canonical.
+    pub addresses: Vec<IpAddr>,
+    /// Sockets inside the pod.
+    pub sockets: Sockets,
+    /// The cookie of its network namespace.
+    pub netns_cookie: u64,
+    listening: Mutex<Listening>,
+    live: AtomicUsize,
+    emptied: Notify,
+}
+
+#[derive(Default)]
+struct Listening {
+    /// Our duplicates of the listening sockets.
+    sockets: Vec<(ListenerKind, Arc<OwnedFd>)>,
+    /// Ends their accept loops.
+    stop: CancellationToken,
+}
+
+/// A connection of a pod; the pod counts as busy while any lives.
+pub struct Busy(Arc<Pod>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if self.0.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.emptied.notify_waiters();
+        }
+    }
+}
+
+impl Pod {
+    /// A pod that does not listen yet.
+    pub fn new(uid: Uid, netns_cookie: u64, addresses: Vec<IpAddr>, sockets: Sockets) -> Arc<Self> {
+        Arc::new(Self {
+            uid,
+            addresses: addresses.into_iter().map(canonical).collect(),
+            sockets,
+            netns_cookie,
+            listening: Mutex::default(),
+            live: AtomicUsize::new(0),
+            emptied: Notify::new(),
+        })
+    }
+
+    /// Takes listening sockets in place of those that it has, whose accept loops end. Returns what ends the new ones.
+    pub fn listen(&self, sockets: Vec<(ListenerKind, OwnedFd)>) -> CancellationToken {
+        let sockets = sockets
+            .into_iter()
+            .map(|(k, fd)| (k, Arc::new(fd)))
+            .collect();
+        let new = Listening {
+            sockets,
+            stop: CancellationToken::new(),
+        };
+        let stop = new.stop.clone();
+        std::mem::replace(&mut *self.listening.lock(), new)
+            .stop
+            .cancel();
+        stop
+    }
+
+    /// Counts a connection.
+    pub fn busy(self: &Arc<Self>) -> Busy {
+        self.live.fetch_add(1, Ordering::AcqRel);
+        Busy(self.clone())
+    }
+
+    /// Connections and HBONE connections from peers that live now.
+    pub fn live(&self) -> usize {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// Completes when no connection lives.
+    pub async fn drained(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.live() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Duplicates of the listening sockets.
+    pub fn listeners(&self) -> Vec<(ListenerKind, Arc<OwnedFd>)> {
+        self.listening.lock().sockets.clone()
+    }
+
+    /// Stops accepting and closes the listening sockets; connections go on.
+    pub fn retire(&self) {
+        drop(self.listen(Vec::new()));
+    }
+}
+
+/// All pods of this node.
+#[derive(Default)]
+pub struct Pods {
+    table: RwLock<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    by_uid: HashMap<Uid, Arc<Pod>>,
+    by_ip: HashMap<IpAddr, Uid>,
+}
+
+impl Pods {
+    /// Adds a pod; returns the one that it replaces.
+    pub fn insert(&self, pod: Arc<Pod>) -> Option<Arc<Pod>> {
+        let mut table = self.table.write();
+        let old = table.remove(&pod.uid);
+        for ip in &pod.addresses {
+            table.by_ip.insert(*ip, pod.uid.clone());
+        }
+        table.by_uid.insert(pod.uid.clone(), pod);
+        old
+    }
+
+    /// Forgets a pod.
+    pub fn remove(&self, uid: &Uid) -> Option<Arc<Pod>> {
+        self.table.write().remove(uid)
+    }
+
+    /// Finds a pod by name.
+    pub fn get(&self, uid: &Uid) -> Option<Arc<Pod>> {
+        self.table.read().by_uid.get(uid).cloned()
+    }
+
+    /// Finds a pod of this node by its address.
+    pub fn by_ip(&self, ip: IpAddr) -> Option<Arc<Pod>> {
+        let table = self.table.read();
+        table
+            .by_ip
+            .get(&canonical(ip))
+            .and_then(|uid| table.by_uid.get(uid))
+            .cloned()
+    }
+
+    /// All pods.
+    pub fn all(&self) -> Vec<Arc<Pod>> {
+        self.table.read().by_uid.values().cloned().collect()
+    }
+}
+
+impl Table {
+    fn remove(&mut self, uid: &Uid) -> Option<Arc<Pod>> {
+        let old = self.by_uid.remove(uid)?;
+        for ip in &old.addresses {
+            if self.by_ip.get(ip) == Some(uid) {
+                self.by_ip.remove(ip);
+            }
+        }
+        Some(old)
+    }
+}

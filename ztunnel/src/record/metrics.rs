@@ -1,0 +1,299 @@
+//! Prometheus metrics. Nothing here is touched by a connection while it moves bytes.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::info::{End, Flag};
+use super::line::{reporter, security};
+use super::registry::{Live, Reported};
+
+/// The labels of traffic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TrafficLabels {
+    reporter: &'static str,
+    source_workload: String,
+    source_namespace: String,
+    source_principal: String,
+    destination_workload: String,
+    destination_namespace: String,
+    destination_principal: String,
+    destination_service: String,
+    security_policy: &'static str,
+    verdict: &'static str,
+    response_flags: &'static str,
+}
+
+/// One label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    /// Its value.
+    pub reason: &'static str,
+}
+
+type HistogramMaker = fn() -> Histogram;
+
+/// All metrics of the tunnel.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    opened: Family<TrafficLabels, Counter>,
+    closed: Family<TrafficLabels, Counter>,
+    sent: Family<TrafficLabels, Counter>,
+    received: Family<TrafficLabels, Counter>,
+    duration: Family<TrafficLabels, Histogram, HistogramMaker>,
+    /// TLS handshakes that failed, by reason.
+    pub handshake_failures: Family<Reason, Counter>,
+    /// TLS handshakes that succeeded.
+    pub handshakes: Counter,
+    /// Connections that a kernel program should have recognised as direct flows.
+    pub missed_direct: Counter,
+    /// Accepted connections without an original destination.
+    pub uncaptured: Counter,
+    /// Requests on the HBONE port that were no CONNECT.
+    pub malformed: Counter,
+    /// Connections denied by policy, at the start or later.
+    pub denials: Counter,
+    /// Log lines lost.
+    pub log_lost: Gauge,
+    /// Connections that live now.
+    pub live: Gauge,
+    /// Pooled HBONE connections to peers.
+    pub pool_connections: Gauge,
+    /// Streams on them.
+    pub pool_streams: Gauge,
+    /// 1 while connected to the controller.
+    pub xds_connected: Gauge,
+    /// Seconds until the first of our certificates expires.
+    pub cert_seconds_left: Gauge<f64, AtomicU64>,
+    /// Identities that have a valid certificate.
+    pub certs_valid: Gauge,
+    /// Pods served.
+    pub pods: Gauge,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new([0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0, 3600.0])
+}
+
+impl Metrics {
+    /// Makes all metrics and registers them.
+    pub fn new(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("warren");
+        let this = Self {
+            opened: Family::default(),
+            closed: Family::default(),
+            sent: Family::default(),
+            received: Family::default(),
+            duration: Family::new_with_constructor(seconds),
+            handshake_failures: Family::default(),
+            handshakes: Counter::default(),
+            missed_direct: Counter::default(),
+            uncaptured: Counter::default(),
+            malformed: Counter::default(),
+            denials: Counter::default(),
+            log_lost: Gauge::default(),
+            live: Gauge::default(),
+            pool_connections: Gauge::default(),
+            pool_streams: Gauge::default(),
+            xds_connected: Gauge::default(),
+            cert_seconds_left: Gauge::default(),
+            certs_valid: Gauge::default(),
+            pods: Gauge::default(),
+        };
+        this.register_traffic(registry);
+        this.register_process(registry);
+        this
+    }
+
+    fn register_traffic(&self, r: &mut Registry) {
+        r.register(
+            "tcp_connections_opened",
+            "Connections that were taken",
+            self.opened.clone(),
+        );
+        r.register(
+            "tcp_connections_closed",
+            "Connections that ended, by how",
+            self.closed.clone(),
+        );
+        r.register_with_unit(
+            "tcp_sent",
+            "From client to server",
+            Unit::Bytes,
+            self.sent.clone(),
+        );
+        r.register_with_unit(
+            "tcp_received",
+            "From server to client",
+            Unit::Bytes,
+            self.received.clone(),
+        );
+        let life = "Life of connections that ended";
+        r.register_with_unit(
+            "tcp_connection_duration",
+            life,
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        let failures = "TLS handshakes that failed, by reason";
+        r.register(
+            "tls_handshake_failures",
+            failures,
+            self.handshake_failures.clone(),
+        );
+        r.register(
+            "tls_handshakes",
+            "TLS handshakes that succeeded",
+            self.handshakes.clone(),
+        );
+        let missed = "Same-node connections in plaintext that the kernel did not authorise; reset";
+        r.register("missed_direct_flows", missed, self.missed_direct.clone());
+        r.register(
+            "uncaptured_connections",
+            "Connections without an original destination; closed",
+            self.uncaptured.clone(),
+        );
+        r.register(
+            "malformed_requests",
+            "Requests on the HBONE port answered with 400",
+            self.malformed.clone(),
+        );
+        r.register(
+            "denials",
+            "Connections denied by policy; equals the last number in the denial log",
+            self.denials.clone(),
+        );
+    }
+
+    fn register_process(&self, r: &mut Registry) {
+        r.register(
+            "tcp_connections_live",
+            "Connections that live now",
+            self.live.clone(),
+        );
+        r.register(
+            "access_log_lost_lines",
+            "Log lines lost because the log was not read fast enough",
+            self.log_lost.clone(),
+        );
+        r.register(
+            "pool_connections",
+            "HBONE connections to peers",
+            self.pool_connections.clone(),
+        );
+        r.register(
+            "pool_streams",
+            "Streams on HBONE connections to peers",
+            self.pool_streams.clone(),
+        );
+        r.register(
+            "xds_connected",
+            "1 while connected to the controller",
+            self.xds_connected.clone(),
+        );
+        let left = "Until the first of the certificates in use expires";
+        r.register_with_unit(
+            "certificate_remaining",
+            left,
+            Unit::Seconds,
+            self.cert_seconds_left.clone(),
+        );
+        r.register(
+            "certificates_valid",
+            "Identities with a valid certificate",
+            self.certs_valid.clone(),
+        );
+        r.register("pods", "Pods served", self.pods.clone());
+    }
+
+    /// A handshake failed.
+    pub fn handshake_failed(&self, reason: &'static str) {
+        self.handshake_failures
+            .get_or_create(&Reason { reason })
+            .inc();
+    }
+
+    /// Takes over what is new about a connection: that it was opened, and what moved since the last time.
+    pub(super) fn moved(&self, live: &Live) {
+        let mut reported = live.reported.lock();
+        let now = live.counters.read();
+        if reported.opened && now == (reported.up, reported.down) {
+            return;
+        }
+        let labels = labels(live);
+        let (up, down) = (now.0 - reported.up, now.1 - reported.down);
+        if !reported.opened {
+            self.opened.get_or_create(&labels).inc();
+        }
+        *reported = Reported {
+            opened: true,
+            up: now.0,
+            down: now.1,
+        };
+        drop(reported);
+        let (sent, received) = if labels.reporter == "source" {
+            (up, down)
+        } else {
+            (down, up)
+        };
+        self.sent.get_or_create(&labels).inc_by(sent);
+        self.received.get_or_create(&labels).inc_by(received);
+    }
+
+    /// Takes over what is new about all live connections.
+    pub fn observe(&self, registry: &super::Registry) {
+        let all = registry.snapshot();
+        self.live.set(i64::try_from(all.len()).unwrap_or(i64::MAX));
+        all.iter().for_each(|live| self.moved(live));
+    }
+
+    /// A connection ended.
+    pub(super) fn ended(&self, live: &Live, end: &End) {
+        self.moved(live);
+        let mut labels = labels(live);
+        self.duration
+            .get_or_create(&labels)
+            .observe(live.started.elapsed().as_secs_f64());
+        labels.response_flags = end.flag.label();
+        labels.verdict = live.verdict().label();
+        self.closed.get_or_create(&labels).inc();
+        if end.flag == Flag::MissedDirect {
+            self.missed_direct.inc();
+        }
+    }
+}
+
+fn labels(live: &Live) -> TrafficLabels {
+    let info = &live.info;
+    let name = |w: &Option<std::sync::Arc<warren_core::Workload>>| match w {
+        Some(w) => (w.workload_name.to_string(), w.namespace.to_string()),
+        None => ("unknown".to_owned(), "unknown".to_owned()),
+    };
+    let principal = |id: &Option<warren_core::Identity>| match id {
+        Some(id) => id.to_string(),
+        None => "unknown".to_owned(),
+    };
+    let (source_workload, source_namespace) = name(&info.source.workload);
+    let (destination_workload, destination_namespace) = name(&info.destination.workload);
+    TrafficLabels {
+        reporter: reporter(info.reporter()),
+        source_workload,
+        source_namespace,
+        source_principal: principal(&info.source.identity),
+        destination_workload,
+        destination_namespace,
+        destination_principal: principal(&info.destination.identity),
+        destination_service: info
+            .service
+            .as_ref()
+            .map_or("unknown".into(), |s| s.hostname.to_string()),
+        security_policy: security(info.security),
+        verdict: info.verdict.label(),
+        response_flags: "-",
+    }
+}

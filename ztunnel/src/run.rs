@@ -1,0 +1,248 @@
+//! Puts the process together: one runtime carries connections, another does everything else.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use prometheus_client::registry::Registry as MetricsRegistry;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use warren_admin::types::Timestamp;
+use warren_admin::{LogHandle, shutdown};
+use warren_api::ca::CaClient;
+use warren_api::channel::{Target, read_certificates};
+use warren_api::xds;
+use warren_core::balance::AffinityTable;
+use warren_hbone::{Limits, Pool, Trust};
+
+use crate::admin::{Views, admin, config, metrics_only, readiness_only};
+use crate::agent::Agent;
+use crate::certs::Certs;
+use crate::context::{Context, HANDSHAKES};
+use crate::net::SocketMaker;
+use crate::record::{Keeper, LogWriter, Metrics};
+use crate::settings::Settings;
+use crate::{control, state::State};
+
+/// Clients whose endpoint is remembered, for services with affinity.
+const AFFINITY_ENTRIES: usize = 64 << 10;
+/// How often live connections and certificates are taken over into metrics.
+const OBSERVE: Duration = Duration::from_secs(5);
+/// The controller writes its root at its first start, which may be after ours.
+const ROOT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Runs until SIGTERM or SIGINT, then drains.
+pub fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
+    raise_fd_limit();
+    let data = Builder::new_multi_thread()
+        .worker_threads(settings.workers.into())
+        .thread_name("data")
+        .enable_all()
+        .build()
+        .context("starting the data runtime")?;
+    let control = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the control runtime")?;
+    let result = control.block_on(serve(Arc::new(settings), log, &data));
+    data.shutdown_timeout(Duration::from_millis(500));
+    result
+}
+
+async fn serve(settings: Arc<Settings>, log: LogHandle, data: &Runtime) -> anyhow::Result<()> {
+    tracing::info!(settings = %serde_json::to_string(&config(&settings))?, "starting");
+    let end = tokio::spawn(shutdown::requested());
+    let trust = tokio::select! {
+        trust = first_roots(&settings.root_cert) => Arc::new(trust),
+        _ = shutdown::requested() => return Ok(()),
+    };
+    let mut metrics_registry = MetricsRegistry::default();
+    warren_admin::process::register(&mut metrics_registry);
+    let metrics = Metrics::new(&mut metrics_registry);
+    let cx = context(&settings, metrics, trust)?;
+    let (client, updates) = xds::Client::new(xds_config(&settings));
+    let pods_changed = Arc::new(Notify::new());
+    let agent = Agent {
+        cx: cx.clone(),
+        path: settings.run_dir.join("agent.sock"),
+        data: data.handle().clone(),
+        maker: SocketMaker::start().context("starting the thread that makes sockets")?,
+        instance: format!("{:016x}", rand::random::<u64>()),
+        pods_changed: pods_changed.clone(),
+    };
+    let views = Views {
+        cx: cx.clone(),
+        xds: client,
+        settings: settings.clone(),
+        started: Timestamp::now(),
+    };
+    show(&views, Arc::new(metrics_registry), log).await?;
+    tokio::spawn(control::apply(cx.clone(), updates));
+    tokio::spawn(control::keep_certificates(cx.clone(), pods_changed));
+    tokio::spawn(observe(views));
+    tokio::spawn(agent.run());
+    let signal = end.await??;
+    drain(&cx, signal, settings.drain_timeout).await;
+    Ok(())
+}
+
+fn context(
+    settings: &Settings,
+    metrics: Metrics,
+    trust: Arc<Trust>,
+) -> anyhow::Result<Arc<Context>> {
+    let limits = Limits::default();
+    let writer =
+        LogWriter::start(settings.access_log).context("starting the access log's thread")?;
+    let (registry, keeper) = Keeper::new(metrics.clone(), writer);
+    tokio::spawn(keeper.run());
+    let ca = CaClient::new(target(
+        settings,
+        settings.ca.as_ref().unwrap_or(&settings.xds),
+    ))?;
+    Ok(Arc::new(Context {
+        state: Arc::new(State::default()),
+        pods: Default::default(),
+        certs: Certs::new(ca, trust.clone(), settings.cert_ttl, Handle::current()),
+        trust,
+        pool: Pool::new(limits.clone()),
+        limits,
+        registry,
+        metrics,
+        handshakes: Semaphore::new(HANDSHAKES),
+        affinity: AffinityTable::new(AFFINITY_ENTRIES).into(),
+        drain: CancellationToken::new(),
+        agent_synced: AtomicBool::new(false),
+        agent_connected: AtomicBool::new(false),
+    }))
+}
+
+async fn show(views: &Views, metrics: Arc<MetricsRegistry>, log: LogHandle) -> anyhow::Result<()> {
+    let s = &views.settings;
+    let all = admin(views, metrics.clone(), log);
+    let socket = s.run_dir.join("ztunnel-admin.sock");
+    all.serve_unix(&socket)
+        .with_context(|| format!("serving admin on {}", socket.display()))?;
+    let admin = all
+        .serve_tcp(s.admin_addr)
+        .await
+        .with_context(|| format!("serving admin on {}", s.admin_addr))?;
+    let metrics = metrics_only(metrics).serve_tcp(s.metrics_addr).await;
+    let metrics = metrics.with_context(|| format!("serving metrics on {}", s.metrics_addr))?;
+    let readiness = readiness_only(views).serve_tcp(s.readiness_addr).await;
+    let readiness =
+        readiness.with_context(|| format!("serving readiness on {}", s.readiness_addr))?;
+    tracing::info!(socket = %socket.display(), %admin, %metrics, %readiness, "serving");
+    Ok(())
+}
+
+/// Waits for the root bundle, which the controller writes at its first start.
+async fn first_roots(path: &Path) -> Trust {
+    let mut complained = false;
+    loop {
+        let roots = read_certificates(path).map_err(anyhow::Error::from);
+        match roots.and_then(|r| Ok(Trust::new(&r)?)) {
+            Ok(trust) => return trust,
+            Err(error) if !complained => {
+                complained = true;
+                tracing::warn!(%error, "no root certificate yet; waiting for it");
+            }
+            Err(_) => {}
+        }
+        sleep(ROOT_PAUSE).await;
+    }
+}
+
+fn target(s: &Settings, address: &str) -> Target {
+    Target {
+        address: address.to_owned(),
+        root_cert: s.root_cert.clone(),
+        token: s.token.clone(),
+        cluster_id: s.cluster_id.clone(),
+    }
+}
+
+fn xds_config(s: &Settings) -> xds::Config {
+    let node = xds::NodeInfo {
+        ip: s.pod_ip,
+        pod: s
+            .pod_name
+            .clone()
+            .unwrap_or_else(|| format!("warren-ztunnel-{}", s.node)),
+        namespace: s.pod_namespace.clone(),
+        node: s.node.clone(),
+        metadata: Default::default(),
+    };
+    xds::Config::new(target(s, &s.xds), node)
+}
+
+async fn observe(views: Views) {
+    let cx = &views.cx;
+    let mut tick = interval(OBSERVE);
+    loop {
+        tick.tick().await;
+        cx.metrics.observe(&cx.registry);
+        let (conns, streams) = cx.pool.size();
+        cx.metrics
+            .pool_connections
+            .set(i64::try_from(conns).unwrap_or(i64::MAX));
+        cx.metrics
+            .pool_streams
+            .set(i64::try_from(streams).unwrap_or(i64::MAX));
+        cx.metrics
+            .pods
+            .set(i64::try_from(cx.pods.all().len()).unwrap_or(i64::MAX));
+        cx.metrics
+            .log_lost
+            .set(i64::try_from(cx.registry.lost()).unwrap_or(i64::MAX));
+        cx.metrics
+            .xds_connected
+            .set(views.xds.status().connected_since.is_some().into());
+        let now = SystemTime::now();
+        let left = cx
+            .certs
+            .all()
+            .into_iter()
+            .filter_map(|(_, s)| s.cert?.not_after.duration_since(now).ok());
+        let left: Vec<f64> = left.map(|d| d.as_secs_f64()).collect();
+        cx.metrics
+            .certs_valid
+            .set(i64::try_from(left.len()).unwrap_or(i64::MAX));
+        cx.metrics
+            .cert_seconds_left
+            .set(left.into_iter().reduce(f64::min).unwrap_or(0.0));
+    }
+}
+
+/// Peers are told to go elsewhere; connections may end by themselves for a while; the rest is reset.
+async fn drain(cx: &Context, signal: &str, limit: Duration) {
+    tracing::info!(signal, live = cx.registry.len(), "draining");
+    cx.drain.cancel();
+    let until = Instant::now() + limit;
+    while !cx.registry.is_empty() && Instant::now() < until {
+        sleep(Duration::from_millis(20)).await;
+    }
+    let left = cx.registry.len();
+    cx.registry.end_all();
+    let until = Instant::now() + Duration::from_secs(1);
+    while !cx.registry.is_empty() && Instant::now() < until {
+        sleep(Duration::from_millis(5)).await;
+    }
+    tracing::info!(reset = left, "drained");
+}
+
+/// Two descriptors a connection: the usual soft limit is low, the hard one is not.
+fn raise_fd_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard))
+        .map_err(io::Error::from);
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
