@@ -1,6 +1,8 @@
 //! Conversions between the wire and `warren-core`, in both directions. Decoding checks every field; one bad resource is
 //! an error of that resource only. Encoding cannot fail.
 
+use std::sync::Arc;
+
 use prost::{Message, Name};
 use prost_types::Any;
 use warren_core::policy::Policy;
@@ -40,9 +42,9 @@ pub struct DecodeError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A pod or VM.
-    Workload(Workload),
+    Workload(Arc<Workload>),
     /// A service.
-    Service(Service),
+    Service(Arc<Service>),
 }
 
 impl TryFrom<&wire::Address> for Address {
@@ -50,8 +52,12 @@ impl TryFrom<&wire::Address> for Address {
 
     fn try_from(address: &wire::Address) -> Result<Self, DecodeError> {
         match &address.r#type {
-            Some(wire::address::Type::Workload(w)) => w.try_into().map(Self::Workload),
-            Some(wire::address::Type::Service(s)) => s.try_into().map(Self::Service),
+            Some(wire::address::Type::Workload(w)) => {
+                Workload::try_from(w).map(|w| Self::Workload(w.into()))
+            }
+            Some(wire::address::Type::Service(s)) => {
+                Service::try_from(s).map(|s| Self::Service(s.into()))
+            }
             None => Err(DecodeError {
                 kind: "resource",
                 resource: String::new(),

@@ -184,12 +184,12 @@ impl Inventory {
                 match address {
                     Address::Workload(w) => {
                         let uid = w.uid.clone();
-                        update.workloads.push(Arc::new(w));
+                        update.workloads.push(w);
                         Object::Workload(uid)
                     }
                     Address::Service(s) => {
                         let key = s.key();
-                        update.services.push(Arc::new(s));
+                        update.services.push(s);
                         Object::Service(key)
                     }
                 }
