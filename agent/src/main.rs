@@ -1,2 +1,102 @@
-//! Placeholder.
-fn main() {}
+//! The binary of the node agent.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use warren_agent::bpf::{cleanup, requirements};
+use warren_agent::settings::{Cli, Command, Settings};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            ) =>
+        {
+            error.exit()
+        }
+        Err(error) => return usage(&one_line(&error.to_string())),
+    };
+    match cli.command {
+        Some(Command::Check) => check(&cli.settings),
+        _ if cli.settings.problem().is_some() => usage(&cli.settings.problem().unwrap_or_default()),
+        _ if !nix::unistd::geteuid().is_root() => {
+            fail("must run as root (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN)")
+        }
+        Some(Command::Cleanup) => clean(&cli.settings),
+        None => start(cli.settings),
+    }
+}
+
+fn start(settings: Settings) -> ExitCode {
+    let log = match warren_admin::logging::init(&settings.log, settings.log_format) {
+        Ok(log) => log,
+        Err(error) => return usage(&format!("--log: {error}")),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(warren_agent::run::run(settings, log)),
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+fn clean(settings: &Settings) -> ExitCode {
+    match cleanup(&settings.pins()) {
+        Ok(removed) => {
+            println!("removed {removed} pins below {}", settings.pins().display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn check(settings: &Settings) -> ExitCode {
+    let checks = requirements::check(&settings.cgroup);
+    for c in &checks {
+        let (mark, remedy) = if c.ok {
+            ("ok     ", String::new())
+        } else {
+            ("MISSING", format!("; {}", c.remedy))
+        };
+        println!("{mark} {}: {}{remedy}", c.name, c.found);
+    }
+    if checks.iter().all(|c| c.ok) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("warren-agent: {message}");
+    ExitCode::FAILURE
+}
+
+fn usage(message: &str) -> ExitCode {
+    eprintln!("warren-agent: {message} (see warren-agent --help)");
+    ExitCode::from(2)
+}
+
+/// The error itself, without the usage that follows it.
+fn one_line(text: &str) -> String {
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"));
+    let joined = lines
+        .filter(|l| !l.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
+    joined.trim_start_matches("error: ").to_owned()
+}

@@ -1,0 +1,182 @@
+//! Prometheus metrics: direct flows with the tunnel's names and labels, and the kernel's maps and counters.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Flow, Party};
+use crate::bpf::{Pins, observe};
+
+/// The labels of traffic, as the tunnel has them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TrafficLabels {
+    reporter: &'static str,
+    source_workload: String,
+    source_namespace: String,
+    source_principal: String,
+    destination_workload: String,
+    destination_namespace: String,
+    destination_principal: String,
+    destination_service: String,
+    security_policy: &'static str,
+    verdict: &'static str,
+    response_flags: &'static str,
+}
+
+/// Both ends report, as both ends' tunnels would.
+const REPORTERS: [&str; 2] = ["source", "destination"];
+
+/// The agent's metrics.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    opened: Family<TrafficLabels, Counter>,
+    closed: Family<TrafficLabels, Counter>,
+    sent: Family<TrafficLabels, Counter>,
+    received: Family<TrafficLabels, Counter>,
+    duration: Family<TrafficLabels, Histogram, fn() -> Histogram>,
+    denials: Counter,
+    numbers: Arc<AtomicU64>,
+    /// 1 while connected to the controller.
+    pub xds_connected: Gauge,
+    /// 1 while a tunnel is connected.
+    pub tunnel_connected: Gauge,
+    /// Pods in the mesh.
+    pub enrolled: Gauge,
+    /// Changes that the kernel refused.
+    pub kernel_errors: Gauge,
+    /// Log lines lost.
+    pub log_lost: Gauge,
+    /// Inputs that wait for the node.
+    pub queue: Gauge,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new([0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0, 3600.0])
+}
+
+impl Metrics {
+    /// Makes all metrics and registers them.
+    pub fn new(registry: &mut Registry) -> Self {
+        let r = registry.sub_registry_with_prefix("warren");
+        let this = Self {
+            opened: Family::default(),
+            closed: Family::default(),
+            sent: Family::default(),
+            received: Family::default(),
+            duration: Family::new_with_constructor(seconds),
+            denials: Counter::default(),
+            numbers: Arc::default(),
+            xds_connected: Gauge::default(),
+            tunnel_connected: Gauge::default(),
+            enrolled: Gauge::default(),
+            kernel_errors: Gauge::default(),
+            log_lost: Gauge::default(),
+            queue: Gauge::default(),
+        };
+        r.register("tcp_connections_opened", "Connections that were taken", this.opened.clone());
+        r.register("tcp_connections_closed", "Connections that ended, by how", this.closed.clone());
+        r.register_with_unit("tcp_sent", "From client to server", Unit::Bytes, this.sent.clone());
+        r.register_with_unit("tcp_received", "From server to client", Unit::Bytes, this.received.clone());
+        let life = "Life of connections that ended";
+        r.register_with_unit("tcp_connection_duration", life, Unit::Seconds, this.duration.clone());
+        r.register("denials", "Direct flows ended by policy; equals the last number in the denial log", this.denials.clone());
+        r.register("xds_connected", "1 while connected to the controller", this.xds_connected.clone());
+        r.register("tunnel_connected", "1 while a tunnel is connected", this.tunnel_connected.clone());
+        r.register("pods_enrolled", "Pods in the mesh", this.enrolled.clone());
+        r.register("bpf_refused_changes", "Changes of maps and links that the kernel refused", this.kernel_errors.clone());
+        r.register("access_log_lost_lines", "Log lines lost because the log was not read fast enough", this.log_lost.clone());
+        r.register("agent_queue_length", "Inputs that wait to be handled", this.queue.clone());
+        this
+    }
+
+    /// A direct flow began.
+    pub fn opened(&self, flow: &Flow) {
+        for reporter in REPORTERS {
+            self.opened.get_or_create(&labels(reporter, flow, "allow", "-")).inc();
+        }
+    }
+
+    /// A direct flow ended.
+    pub fn closed(&self, flow: &Flow) {
+        for reporter in REPORTERS {
+            let open = labels(reporter, flow, "allow", "-");
+            self.sent.get_or_create(&open).inc_by(flow.sent);
+            self.received.get_or_create(&open).inc_by(flow.received);
+            self.duration.get_or_create(&open).observe(flow.nanoseconds as f64 / 1e9);
+            self.closed.get_or_create(&labels(reporter, flow, flow.verdict(), flow.flags())).inc();
+        }
+    }
+
+    /// Policy ended a flow; returns the denial's number.
+    pub fn denied(&self) -> u64 {
+        self.denials.inc();
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+fn labels(reporter: &'static str, flow: &Flow, verdict: &'static str, flags: &'static str) -> TrafficLabels {
+    let unknown = || "unknown".to_owned();
+    let name = |p: &Party| p.workload.as_ref().map_or_else(unknown, |w| w.workload_name.to_string());
+    let namespace = |p: &Party| p.workload.as_ref().map_or_else(unknown, |w| w.namespace.to_string());
+    let principal = |p: &Party| p.workload.as_ref().map_or_else(unknown, |w| w.identity().to_string());
+    TrafficLabels {
+        reporter,
+        source_workload: name(&flow.source),
+        source_namespace: namespace(&flow.source),
+        source_principal: principal(&flow.source),
+        destination_workload: name(&flow.destination),
+        destination_namespace: namespace(&flow.destination),
+        destination_principal: principal(&flow.destination),
+        destination_service: flow.service.as_ref().map_or_else(unknown, |(_, hostname)| hostname.clone()),
+        security_policy: "kernel",
+        verdict,
+        response_flags: flags,
+    }
+}
+
+/// Reads maps and counters when it is scraped.
+#[derive(Debug)]
+pub struct MapCollector {
+    /// Where they are pinned.
+    pub pins: Pins,
+}
+
+impl Collector for MapCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let usage = observe::usage(&self.pins);
+        let counted = usage.iter().filter_map(|m| Some((m.name.as_str(), m.entries?)));
+        family(&mut encoder, "warren_bpf_map_entries", "Entries of a map", counted)?;
+        let limits = usage.iter().map(|m| (m.name.as_str(), m.max_entries));
+        family(&mut encoder, "warren_bpf_map_max_entries", "Room for entries of a map", limits)?;
+        let counters = observe::counters(&self.pins);
+        let help = "What the kernel programs counted";
+        let sample = ConstCounter::new(0u64);
+        let mut events = encoder.encode_descriptor("warren_bpf_events", help, None, sample.metric_type())?;
+        for ((_, name), value) in observe::COUNTER_NAMES.iter().zip(counters) {
+            ConstCounter::new(value).encode(events.encode_family(&[("event", *name)])?)?;
+        }
+        Ok(())
+    }
+}
+
+fn family<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl Iterator<Item = (&'a str, u64)>,
+) -> fmt::Result {
+    let sample = ConstGauge::new(0i64);
+    let mut metric = encoder.encode_descriptor(name, help, None, sample.metric_type())?;
+    for (map, value) in values {
+        ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(metric.encode_family(&[("map", map)])?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Network namespaces of pods: a descriptor, the kernel's cookie, and work done inside.
+//!
+//! Work inside a namespace runs on a thread of its own that ends with it: a thread that has called setns(2) never goes back to a pool.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use parking_lot::Mutex;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use socket2::{Domain, Socket, Type};
+
+/// Longest queue of connections that the tunnel has not accepted yet.
+const BACKLOG: i32 = 4096;
+
+/// A pod's network namespace.
+#[derive(Debug)]
+pub struct Netns {
+    fd: OwnedFd,
+    /// Names the namespace in the kernel programs' maps; never used twice while the machine runs.
+    pub cookie: u64,
+    /// A sock_diag socket that looks into the namespace.
+    pub diag: Mutex<OwnedFd>,
+}
+
+impl Netns {
+    /// Opens the namespace at `path` (such as `/run/netns/NAME` or `/proc/PID/ns/net`).
+    ///
+    /// # Errors
+    /// The path is missing or no network namespace, or this process lacks CAP_SYS_ADMIN.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let fd = OwnedFd::from(File::open(path)?);
+        let (cookie, diag) = inside(fd.as_fd(), || Ok((own_cookie()?, diag_socket()?)))?;
+        Ok(Self { fd, cookie, diag: Mutex::new(diag) })
+    }
+
+    /// Runs `work` inside the namespace and waits for it.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        inside(self.fd.as_fd(), work)
+    }
+
+    /// Makes the listeners of a pod: one a kind and family, in the order of `kinds` and `families`.
+    pub fn listeners<K: Copy + Send + Sync>(&self, wanted: &[(K, IpAddr)]) -> io::Result<Vec<(K, IpAddr, OwnedFd)>> {
+        let one = |&(kind, ip): &(K, IpAddr)| Ok((kind, ip, listener(ip.is_ipv4())?));
+        self.run(|| wanted.iter().map(one).collect())
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The cookie of the namespace that this thread is in (`SO_NETNS_COOKIE`, Linux 5.14).
+pub fn own_cookie() -> io::Result<u64> {
+    let any = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    let mut cookie = 0u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the value pointer is a live u64 and the length says so.
+    let result = unsafe {
+        libc::getsockopt(
+            any.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The cookie of the namespace at `path`.
+pub fn cookie_of(path: &Path) -> io::Result<u64> {
+    let fd = File::open(path)?;
+    inside(fd.as_fd(), own_cookie)
+}
+
+fn inside<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let enter_and_work = || {
+        setns(netns, CloneFlags::CLONE_NEWNET)?;
+        work()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("netns".into()).spawn_scoped(scope, enter_and_work)?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread inside the network namespace panicked")))
+    })
+}
+
+fn diag_socket() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    Ok(socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkSockDiag)?)
+}
+
+/// A listener on any port of the loopback interface. Close-on-exec, and non-blocking for the one that accepts.
+fn listener(v4: bool) -> io::Result<OwnedFd> {
+    let socket = Socket::new(if v4 { Domain::IPV4 } else { Domain::IPV6 }, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let ip: IpAddr = if v4 { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+    if !v4 {
+        socket.set_only_v6(true)?;
+    }
+    let address = SocketAddr::new(ip, 0).into();
+    if let Err(error) = socket.bind(&address) {
+        if error.kind() != io::ErrorKind::AddrNotAvailable {
+            return Err(error);
+        }
+        // The loopback interface is not up (yet).
+        if v4 { socket.set_freebind_v4(true)? } else { socket.set_freebind_v6(true)? }
+        socket.bind(&address)?;
+    }
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_cookie_is_stable_and_not_zero() {
+        let cookie = own_cookie().unwrap();
+        assert_ne!(cookie, 0);
+        assert_eq!(cookie, own_cookie().unwrap());
+    }
+
+    #[test]
+    fn listeners_listen() {
+        let fd = listener(true).unwrap();
+        let listener = std::net::TcpListener::from(fd);
+        let address = listener.local_addr().unwrap();
+        std::net::TcpStream::connect(address).unwrap();
+    }
+}

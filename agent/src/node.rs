@@ -1,0 +1,171 @@
+//! The one owner of the agent's state. Every input is handled at once and without waiting; what takes time is an [`Effect`]
+//! that somebody else carries out and whose end comes back as an input.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use warren_abi::Config;
+use warren_core::Mesh;
+use warren_core::direct::DirectSettings;
+use warren_core::workload::{Locality, Uid};
+
+use crate::accounting::Names;
+use crate::kernel::{Done, Kernel};
+use crate::pods::Pod;
+use crate::pods::store::Saved;
+
+mod cni;
+mod direct;
+mod enrol;
+mod message;
+mod model;
+mod restore;
+mod services;
+mod tunnel;
+mod view;
+
+pub use message::{Effect, Input};
+pub use restore::Leftover;
+pub use view::{PodView, View};
+
+use services::ServiceTable;
+
+/// What does not change while the agent runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This node's name.
+    pub node: Arc<str>,
+    /// This cluster's name, the first part of every workload's unique name.
+    pub cluster: Arc<str>,
+    /// How long listeners outlive a tunnel that is gone.
+    pub tunnel_wait: Duration,
+    /// How long ADD waits.
+    pub add_wait: Duration,
+    /// Namespaces whose pods may start while the controller is away.
+    pub exempt: Vec<String>,
+    /// Where direct flows are off.
+    pub direct: DirectSettings,
+}
+
+/// The tunnel as the node knows it.
+#[derive(Debug, Default)]
+struct Tunnel {
+    /// The connection that is used; None while there is none.
+    link: Option<u64>,
+    /// Who is at its other end.
+    instance: String,
+    /// Since when there is none.
+    gone_since: Option<Instant>,
+    /// Its duplicates were asked for, and this is how long it may take to answer.
+    recovering_until: Option<Instant>,
+    /// It was told that all pods were sent.
+    synced: bool,
+}
+
+/// The owner of the agent's state.
+pub struct Node<K> {
+    options: Options,
+    kernel: K,
+    mesh: Arc<RwLock<Mesh>>,
+    names: Arc<Names>,
+    pods: BTreeMap<Uid, Pod>,
+    by_number: HashMap<u32, Uid>,
+    next_number: u32,
+    services: ServiceTable,
+    config: Config,
+    tunnel: Tunnel,
+    locality: Locality,
+    policies_synced: bool,
+    addresses_synced: bool,
+    /// When live direct flows are to be looked at again.
+    rescans: Vec<Instant>,
+    effects: Vec<Effect>,
+    kernel_errors: u64,
+}
+
+impl<K: Kernel> Node<K> {
+    /// A node without pods; [`Node::restore`] comes next.
+    pub fn new(options: Options, kernel: K, mesh: Arc<RwLock<Mesh>>, names: Arc<Names>, now: Instant) -> Self {
+        Self {
+            options,
+            kernel,
+            mesh,
+            names,
+            pods: BTreeMap::new(),
+            by_number: HashMap::new(),
+            next_number: 1,
+            services: ServiceTable::default(),
+            config: Config::default(),
+            tunnel: Tunnel { gone_since: Some(now), ..Tunnel::default() },
+            locality: Locality::default(),
+            policies_synced: false,
+            addresses_synced: false,
+            rescans: Vec::new(),
+            effects: Vec::new(),
+            kernel_errors: 0,
+        }
+    }
+
+    /// Handles one input.
+    pub fn handle(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::Cni(request, reply) => self.cni(*request, reply, now),
+            Input::Opened(number, result) => self.opened(number, result, now),
+            Input::Listening(number, result) => self.listening(number, result, now),
+            Input::TunnelUp { link, instance } => self.tunnel_up(link, instance, now),
+            Input::TunnelDown { link } => self.tunnel_down(link, now),
+            Input::FromTunnel { link, message, fds } => self.from_tunnel(link, message, fds, now),
+            Input::Xds(update) => self.apply(*update, now),
+            Input::Wanted(questions) => questions.iter().for_each(|q| self.answer_question(q)),
+            Input::Cgroups { tunnel, kubelet } => self.cgroups(tunnel, kubelet),
+            Input::DirectFlows(on) => self.switch_direct(on, now),
+            Input::KernelLog(on) => self.switch_log(on),
+            Input::Look(reply) => drop(reply.send(self.view())),
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    /// What has to be done now, in this order.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The kernel's side, for what only looks at it.
+    pub fn kernel(&self) -> &K {
+        &self.kernel
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.tunnel_tick(now);
+        self.pods_tick(now);
+        self.services.collect(&mut self.kernel, now);
+        if self.rescans.iter().any(|at| *at <= now) {
+            self.rescans.retain(|at| *at > now);
+            self.end_denied_flows();
+        }
+    }
+
+    fn save(&mut self) {
+        let pods = self.pods.values().map(|p| p.record.clone()).collect();
+        self.effects.push(Effect::Save(Saved::new(self.next_number, pods)));
+    }
+
+    /// Logs and counts a failed change; true where it was done.
+    fn done(&mut self, result: Done) -> bool {
+        match result {
+            Ok(()) => true,
+            Err(error) => {
+                self.kernel_errors += 1;
+                tracing::error!("{error}");
+                false
+            }
+        }
+    }
+
+    fn write_config(&mut self) {
+        let done = self.kernel.set_config(&self.config);
+        self.done(done);
+    }
+}

@@ -1,0 +1,136 @@
+//! Pods that come and go.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use warren_core::workload::Uid;
+
+use super::{Effect, Node};
+use crate::cni::{Answer, Op, Request};
+use crate::kernel::Kernel;
+use crate::netns::Netns;
+use crate::pods::{Pod, Record, Stage, Waiter};
+
+impl<K: Kernel> Node<K> {
+    pub(super) fn cni(&mut self, request: Request, reply: oneshot::Sender<Answer>, now: Instant) {
+        let uid = Uid::from(format!("{}//Pod/{}/{}", self.options.cluster, request.namespace, request.name).as_str());
+        match request.op {
+            Op::Add => self.add(uid, request, reply, now),
+            Op::Del => {
+                self.del(&uid, &request);
+                // An asker that went away is not told; the same below.
+                let _ = reply.send(Answer::done(false));
+            }
+            Op::Check => drop(reply.send(self.check(&uid, &request))),
+        }
+    }
+
+    fn add(&mut self, uid: Uid, request: Request, reply: oneshot::Sender<Answer>, now: Instant) {
+        let waiter = Waiter { deadline: now + self.options.add_wait, labelled: request.labelled(), reply };
+        // A runtime repeats an ADD that failed; the pod may have come further meanwhile.
+        if let Some(pod) = self.pods.get_mut(&uid).filter(|p| p.record.is(&request) && p.stage != Stage::Opening) {
+            pod.retry_at = None;
+            pod.last_error = None;
+            pod.waiters.push(waiter);
+            self.reconcile(&uid, now);
+            return;
+        }
+        self.forget(&uid);
+        let number = self.next_number;
+        self.next_number += 1;
+        let mut addresses: Vec<_> = request.addresses.iter().map(|ip| ip.to_canonical()).collect();
+        addresses.dedup();
+        let mut pod = Pod::new(Record {
+            workload: uid.0.to_string(),
+            number,
+            namespace: request.namespace,
+            name: request.name,
+            uid: request.uid,
+            netns: request.netns.clone(),
+            cookie: 0,
+            addresses,
+            enrolled: false,
+        });
+        pod.waiters.push(waiter);
+        self.by_number.insert(number, uid.clone());
+        self.pods.insert(uid, pod);
+        self.effects.push(Effect::Open(number, request.netns));
+    }
+
+    fn del(&mut self, uid: &Uid, request: &Request) {
+        // A late DEL of an earlier pod must not take its successor of the same name away.
+        let other = |mine: &str, asked: &str| !mine.is_empty() && !asked.is_empty() && mine != asked;
+        let Some(pod) = self.pods.get(uid) else { return };
+        if other(&pod.record.uid, &request.uid) {
+            return;
+        }
+        if request.uid.is_empty() && !request.netns.as_os_str().is_empty() && pod.record.netns != request.netns {
+            return;
+        }
+        self.forget(uid);
+        self.save();
+    }
+
+    fn check(&self, uid: &Uid, request: &Request) -> Answer {
+        let Some(pod) = self.pods.get(uid) else {
+            return Answer::failed("the agent does not know this pod; it has to be added again");
+        };
+        if !request.addresses.is_empty() && !request.addresses.iter().all(|a| pod.record.addresses.contains(a)) {
+            return Answer::failed(format!("the pod was added with the addresses {:?}", pod.record.addresses));
+        }
+        match (self.wanted(uid), pod.stage) {
+            (Some(true), Stage::Enrolled) => Answer::done(true),
+            (Some(true), _) => {
+                let why = pod.last_error.as_deref().unwrap_or("it is being let in");
+                Answer::failed(format!("the pod is not in the mesh: {why}"))
+            }
+            (_, stage) => Answer::done(stage == Stage::Enrolled),
+        }
+    }
+
+    pub(super) fn opened(&mut self, number: u32, result: io::Result<Netns>, now: Instant) {
+        let Some(uid) = self.by_number.get(&number).cloned() else { return };
+        let Some(pod) = self.pods.get_mut(&uid) else { return };
+        match result {
+            Ok(netns) => {
+                pod.record.cookie = netns.cookie;
+                pod.netns = Some(Arc::new(netns));
+                pod.stage = Stage::Idle;
+                self.save();
+                self.reconcile(&uid, now);
+            }
+            Err(error) => {
+                let path = pod.record.netns.display().to_string();
+                let why = format!("network namespace {path}: {error}; does the path exist in the agent's mount namespace?");
+                tracing::warn!(workload = %uid, "{why}");
+                for waiter in pod.waiters.drain(..) {
+                    let _ = waiter.reply.send(Answer::failed(why.clone()));
+                }
+                self.forget(&uid);
+            }
+        }
+    }
+
+    /// Takes a pod out of the mesh and forgets it.
+    pub(super) fn forget(&mut self, uid: &Uid) {
+        if !self.pods.contains_key(uid) {
+            return;
+        }
+        self.withdraw(uid);
+        if let Some(pod) = self.pods.remove(uid) {
+            self.by_number.remove(&pod.record.number);
+            self.names.retire(pod.record.number);
+        }
+    }
+}
+
+impl Record {
+    /// Whether a request speaks of this very pod.
+    fn is(&self, request: &Request) -> bool {
+        self.netns == request.netns
+            && self.uid == request.uid
+            && self.addresses.iter().eq(request.addresses.iter())
+    }
+}

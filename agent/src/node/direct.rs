@@ -1,0 +1,132 @@
+//! Direct flows: answers to the kernel's questions, and the end of flows that policy no longer allows.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use warren_abi::{CONFIG_DIRECT, CONFIG_LOG, DirectConn, VERDICT_DIRECT, VERDICT_TUNNEL, Verdict, VerdictKey};
+use warren_core::Workload;
+use warren_core::direct::check_direct;
+use warren_core::policy::{Connection, Decision};
+
+use super::{Effect, Node};
+use crate::kernel::Kernel;
+use crate::pods::{Pod, Stage};
+use crate::sockdiag::pair;
+
+/// When live flows are looked at again after a change: a connect that was between its decision and the kernel's socket tables
+/// is invisible the first time.
+const RESCANS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
+
+impl<K: Kernel> Node<K> {
+    /// Writes the verdict that the kernel asked for. What cannot be decided takes the tunnel, which decides and logs.
+    pub(super) fn answer_question(&mut self, question: &VerdictKey) {
+        let direct = self.may_be_direct(question);
+        let verdict = Verdict {
+            generation: self.config.generation,
+            verdict: if direct { VERDICT_DIRECT } else { VERDICT_TUNNEL },
+            reserved: 0,
+        };
+        let done = self.kernel.put_verdict(question, &verdict);
+        self.done(done);
+    }
+
+    fn may_be_direct(&mut self, question: &VerdictKey) -> bool {
+        let v4 = question.family == 4;
+        let Some((source, from)) = self.enrolled(question.source) else { return false };
+        let Some((destination, to)) = self.enrolled(question.destination) else { return false };
+        let (Some(source_ip), Some(destination_ip)) = (source.ip(v4), destination.ip(v4)) else { return false };
+        if check_direct(&from, &to, false, &self.options.direct).is_err() {
+            return false;
+        }
+        let client = SocketAddr::new(source_ip, 0);
+        let decision = self.decide(&from, &to, client, SocketAddr::new(destination_ip, question.port));
+        self.names.decided(*question, &decision.reason);
+        // A policy that only reports wants every connection reported, which is the tunnel's work.
+        decision.is_allowed() && decision.audited.is_empty()
+    }
+
+    /// The same evaluator as the tunnel's; the identity is the one that the kernel vouches for.
+    fn decide(&self, from: &Workload, to: &Workload, source: SocketAddr, destination: SocketAddr) -> Decision {
+        let connection = Connection { identity: Some(from.identity()), source, destination };
+        self.mesh.read().decide(&connection, to)
+    }
+
+    /// The pod with this number and its workload, if it is in the mesh.
+    fn enrolled(&self, number: u32) -> Option<(&Pod, Arc<Workload>)> {
+        let uid = self.by_number.get(&number)?;
+        let pod = self.pods.get(uid).filter(|p| p.stage == Stage::Enrolled)?;
+        Some((pod, self.mesh.read().workload(uid)?.clone()))
+    }
+
+    /// A change that may matter: what the kernel was told before counts no more.
+    pub(super) fn new_generation(&mut self, now: Instant) {
+        self.config.generation += 1;
+        self.write_config();
+        let done = self.kernel.clear_flows();
+        self.done(done);
+        self.end_denied_flows();
+        self.rescans.extend(RESCANS.iter().map(|after| now + *after));
+    }
+
+    /// Ends live direct flows that policy denies now. Those that are merely not direct any more go on.
+    pub(super) fn end_denied_flows(&mut self) {
+        let live = match self.kernel.direct_conns() {
+            Ok(live) => live,
+            Err(error) => {
+                self.done(Err(error));
+                return;
+            }
+        };
+        let denied: Vec<_> = live.into_iter().filter(|conn| self.is_denied(conn)).collect();
+        if denied.is_empty() {
+            return;
+        }
+        let numbers: HashSet<u32> = denied.iter().flat_map(|c| [c.source, c.destination]).collect();
+        let namespaces = numbers.iter().filter_map(|n| self.pods.get(self.by_number.get(n)?)?.netns.clone()).collect();
+        let addresses = |c: &DirectConn| {
+            let (client, server): (IpAddr, IpAddr) = (c.flow.client.into(), c.flow.server.into());
+            pair((client, c.flow.client_port), (server, c.flow.server_port))
+        };
+        let pairs: HashSet<_> = denied.iter().map(addresses).collect();
+        tracing::info!(flows = pairs.len(), "ending direct flows that policy denies now");
+        self.effects.push(Effect::Destroy(namespaces, Arc::new(pairs)));
+    }
+
+    fn is_denied(&self, conn: &DirectConn) -> bool {
+        // A pod that left the mesh keeps the connections that it has.
+        let (Some((_, from)), Some((_, to))) = (self.enrolled(conn.source), self.enrolled(conn.destination)) else {
+            return false;
+        };
+        let (client, server) = pair(
+            (conn.flow.client.into(), conn.flow.client_port),
+            (conn.flow.server.into(), conn.flow.server_port),
+        );
+        !self.decide(&from, &to, client, server).is_allowed()
+    }
+
+    pub(super) fn switch_direct(&mut self, on: bool, now: Instant) {
+        let flags = if on { self.config.flags | CONFIG_DIRECT } else { self.config.flags & !CONFIG_DIRECT };
+        self.options.direct.off = !on;
+        if flags != self.config.flags {
+            self.config.flags = flags;
+            self.new_generation(now);
+        }
+    }
+
+    pub(super) fn switch_log(&mut self, on: bool) {
+        self.config.flags = if on { self.config.flags | CONFIG_LOG } else { self.config.flags & !CONFIG_LOG };
+        self.write_config();
+    }
+
+    pub(super) fn cgroups(&mut self, tunnel: u64, kubelet: u64) {
+        // A cgroup that is gone keeps its id here: nobody can have it again, and a tunnel that starts has a new one soon.
+        let tunnel = if tunnel == 0 { self.config.tunnel_cgroup } else { tunnel };
+        if (self.config.tunnel_cgroup, self.config.kubelet_cgroup) != (tunnel, kubelet) {
+            tracing::info!(tunnel, kubelet, "cgroup ids");
+            (self.config.tunnel_cgroup, self.config.kubelet_cgroup) = (tunnel, kubelet);
+            self.write_config();
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What goes into the node and what comes out.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use warren_abi::VerdictKey;
+use warren_api::node::{ListenerKind, ToAgent, ToTunnel};
+use warren_api::xds::Update;
+
+use super::View;
+use crate::cni::{Answer, Request};
+use crate::netns::Netns;
+use crate::pods::store::Saved;
+use crate::sockdiag::Pair;
+
+/// Listeners just made, each with the pod address that it stands for.
+pub type NewListeners = Vec<(ListenerKind, IpAddr, OwnedFd)>;
+
+/// Something happened.
+pub enum Input {
+    /// A question on the CNI socket.
+    Cni(Box<Request>, oneshot::Sender<Answer>),
+    /// A pod's network namespace was opened, or not.
+    Opened(u32, io::Result<Netns>),
+    /// A pod's listeners were made, or not.
+    Listening(u32, io::Result<NewListeners>),
+    /// A tunnel said hello.
+    TunnelUp {
+        /// Names the connection.
+        link: u64,
+        /// Names the process.
+        instance: String,
+    },
+    /// A tunnel's connection ended.
+    TunnelDown {
+        /// Names the connection.
+        link: u64,
+    },
+    /// A tunnel says something.
+    FromTunnel {
+        /// Names the connection.
+        link: u64,
+        /// What.
+        message: ToAgent,
+        /// With what.
+        fds: Vec<OwnedFd>,
+    },
+    /// The controller says something.
+    Xds(Box<Update>),
+    /// The kernel has no verdicts for these.
+    Wanted(Vec<VerdictKey>),
+    /// Ids of the tunnel's and the kubelet's cgroups as they are now; 0 where there is none.
+    Cgroups {
+        /// The tunnel's.
+        tunnel: u64,
+        /// The kubelet's.
+        kubelet: u64,
+    },
+    /// Turn direct flows on or off.
+    DirectFlows(bool),
+    /// Turn the kernel programs' log on or off.
+    KernelLog(bool),
+    /// Somebody wants to see the state.
+    Look(oneshot::Sender<View>),
+    /// Time goes by.
+    Tick,
+}
+
+/// Something has to be done that takes time.
+pub enum Effect {
+    /// Open a network namespace; ends in [`Input::Opened`].
+    Open(u32, PathBuf),
+    /// Make listeners; ends in [`Input::Listening`].
+    Listen(u32, Arc<Netns>, Vec<(ListenerKind, IpAddr)>),
+    /// Tell the tunnel.
+    Tell {
+        /// On this connection only.
+        link: u64,
+        /// What.
+        message: ToTunnel,
+        /// With what.
+        fds: Vec<Arc<dyn AsFd + Send + Sync>>,
+    },
+    /// Keep this.
+    Save(Saved),
+    /// End connections inside these network namespaces.
+    Destroy(Vec<Arc<Netns>>, Arc<HashSet<Pair>>),
+}

@@ -1,0 +1,112 @@
+//! An agent that starts takes over what an earlier one left: pods in the mesh stay in it without a gap.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use warren_abi::{CONFIG_DIRECT, Config};
+
+use super::Node;
+use crate::bpf::Existing;
+use crate::kernel::Kernel;
+use crate::netns::Netns;
+use crate::pods::store::Saved;
+use crate::pods::{Pod, Record, Stage};
+
+/// What an earlier agent left.
+#[derive(Debug, Default)]
+pub struct Leftover {
+    /// The file.
+    pub saved: Saved,
+    /// The maps.
+    pub existing: Existing,
+    /// Cookie of the host's network namespace.
+    pub host_netns: u64,
+    /// Id of the tunnel's cgroup, or 0.
+    pub tunnel_cgroup: u64,
+    /// Id of the kubelet's cgroup, or 0.
+    pub kubelet_cgroup: u64,
+}
+
+impl<K: Kernel> Node<K> {
+    /// Takes over. `open` opens a network namespace (and waits for it: programs are attached only after this).
+    pub fn restore(&mut self, left: Leftover, open: impl Fn(&Record) -> std::io::Result<Netns>, now: Instant) {
+        let old = left.existing.config;
+        self.config = Config {
+            generation: old.generation + 1,
+            host_netns: left.host_netns,
+            tunnel_cgroup: if left.tunnel_cgroup == 0 { old.tunnel_cgroup } else { left.tunnel_cgroup },
+            kubelet_cgroup: left.kubelet_cgroup,
+            flags: if self.options.direct.off { 0 } else { CONFIG_DIRECT },
+            reserved: 0,
+        };
+        // A number is never given twice, even if the file is lost: verdicts are kept by number.
+        self.next_number = left.saved.next_number.max(left.existing.max_workload + 1);
+        self.services.adopt(left.existing.services.clone());
+        for record in left.saved.pods {
+            self.adopt(record, &open, now);
+        }
+        self.drop_leftovers(&left.existing);
+        self.write_config();
+        let done = self.kernel.clear_flows();
+        self.done(done);
+        self.save();
+    }
+
+    fn adopt(&mut self, record: Record, open: impl Fn(&Record) -> std::io::Result<Netns>, now: Instant) {
+        let netns = match open(&record) {
+            Ok(netns) if record.cookie == netns.cookie || record.cookie == 0 => netns,
+            Ok(_) => return self.gone(&record, "its network namespace was replaced"),
+            Err(error) => return self.gone(&record, &error.to_string()),
+        };
+        let mut pod = Pod::new(record);
+        let (uid, number, enrolled) = (pod.uid.clone(), pod.record.number, pod.record.enrolled);
+        pod.record.cookie = netns.cookie;
+        pod.netns = Some(Arc::new(netns));
+        pod.stage = if enrolled { Stage::Enrolled } else { Stage::Idle };
+        self.by_number.insert(number, uid.clone());
+        self.pods.insert(uid.clone(), pod);
+        if enrolled {
+            // Pinned maps hold this already; those that had to be made anew do not.
+            let done = self.put_entries(&uid);
+            self.done(done);
+            if let Some(netns) = self.pods.get(&uid).and_then(|p| p.netns.clone()) {
+                let done = self.kernel.attach_lookup(netns.cookie, std::os::fd::AsFd::as_fd(&*netns));
+                self.done(done);
+            }
+        }
+        self.reconcile(&uid, now);
+    }
+
+    fn gone(&mut self, record: &Record, why: &str) {
+        tracing::info!(workload = record.workload, "a remembered pod is gone: {why}");
+        let done = self.kernel.remove_pod(record.cookie);
+        self.done(done);
+        let done = self.kernel.detach_lookup(record.cookie);
+        self.done(done);
+    }
+
+    /// Addresses and probe ports of pods that went while no agent ran. Pods that nobody remembers stay captured: rather closed
+    /// than open.
+    fn drop_leftovers(&mut self, existing: &Existing) {
+        let mine = |ip: &std::net::IpAddr| {
+            self.pods.values().any(|p| p.stage == Stage::Enrolled && p.record.addresses.contains(ip))
+        };
+        let ips: Vec<_> = existing.local.iter().filter(|ip| !mine(ip)).copied().collect();
+        let ports: Vec<_> = existing.probe_ports.iter().filter(|(ip, _)| !mine(ip)).copied().collect();
+        for ip in ips {
+            let done = self.kernel.remove_local(ip);
+            self.done(done);
+        }
+        for (ip, port) in ports {
+            let done = self.kernel.remove_probe_port(ip, port);
+            self.done(done);
+        }
+        for (cookie, pod) in &existing.pods {
+            if !self.pods.values().any(|p| p.record.cookie == *cookie) {
+                let (ip4, ip6): (std::net::IpAddr, std::net::IpAddr) = (pod.ip4.into(), pod.ip6.into());
+                tracing::warn!(cookie, %ip4, %ip6, "a captured pod is not remembered; it stays closed until it is added again");
+            }
+        }
+    }
+
+}

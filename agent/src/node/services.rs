@@ -1,0 +1,211 @@
+//! Services whose backend the kernel chooses. Each virtual address and port has a number of its own; its backends are written
+//! under a new epoch, then the entry is switched, and the old epoch is removed once no program can be reading it any more.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use warren_abi::{Backend, BackendKey, SERVICE_REFUSE, ServiceAddr, ServiceEntry};
+use warren_core::address::Family;
+use warren_core::balance::{AliasTable, Candidate, Origin, Request, Selection, candidates};
+use warren_core::service::ServiceKey;
+use warren_core::{Mesh, Service};
+
+use crate::kernel::{Done, Kernel};
+
+/// Services with more backends a port are left to the tunnel.
+const MAX_BACKENDS: usize = 4096;
+/// How long an old epoch is kept: a program that has read the entry reads the backends microseconds later.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What the kernel was told of one virtual address and port.
+#[derive(Clone, Debug)]
+struct Installed {
+    key: ServiceKey,
+    entry: ServiceEntry,
+    backends: Vec<Backend>,
+}
+
+/// Backends that nobody reads after a while.
+#[derive(Clone, Copy, Debug)]
+struct Garbage {
+    at: Instant,
+    service: u32,
+    epoch: u32,
+    count: u32,
+}
+
+/// All services that the kernel was told.
+#[derive(Debug, Default)]
+pub struct ServiceTable {
+    installed: HashMap<ServiceAddr, Installed>,
+    by_service: HashMap<ServiceKey, Vec<ServiceAddr>>,
+    /// Left by an earlier agent, not claimed yet.
+    stale: HashMap<ServiceAddr, ServiceEntry>,
+    garbage: Vec<Garbage>,
+    last_number: u32,
+    /// Numbers given since they were last asked for.
+    named: Vec<(u32, ServiceKey, u16)>,
+}
+
+impl ServiceTable {
+    /// Takes over what an earlier agent told the kernel; it stays until the controller has spoken.
+    pub fn adopt(&mut self, existing: Vec<(ServiceAddr, ServiceEntry)>) {
+        self.last_number = existing.iter().map(|(_, e)| e.service).max().unwrap_or(0);
+        self.stale = existing.into_iter().collect();
+    }
+
+    /// Brings the kernel up to date with one service.
+    pub fn update<K: Kernel>(&mut self, kernel: &mut K, mesh: &Mesh, key: &ServiceKey, origin: Origin<'_>, now: Instant) {
+        let wanted = mesh.service(key).map(|s| plans(s, mesh, origin)).unwrap_or_default();
+        let old = self.by_service.remove(key).unwrap_or_default();
+        for address in old.iter().filter(|a| !wanted.contains_key(a)) {
+            self.remove(kernel, address, now);
+        }
+        let mut kept = Vec::new();
+        for (address, plan) in wanted {
+            match self.install(kernel, &address, key, plan, now) {
+                Ok(()) => kept.push(address),
+                Err(error) => {
+                    tracing::error!(service = %key, "{error}; the tunnel chooses its endpoints");
+                    self.remove(kernel, &address, now);
+                }
+            }
+        }
+        if !kept.is_empty() {
+            self.by_service.insert(key.clone(), kept);
+        }
+    }
+
+    /// Removes what an earlier agent left and the controller does not know.
+    pub fn drop_stale<K: Kernel>(&mut self, kernel: &mut K, now: Instant) {
+        for (address, entry) in std::mem::take(&mut self.stale) {
+            logged(kernel.remove_service(&address));
+            self.discard(entry, now);
+        }
+    }
+
+    /// Removes old epochs.
+    pub fn collect<K: Kernel>(&mut self, kernel: &mut K, now: Instant) {
+        let (due, rest): (Vec<_>, Vec<_>) = self.garbage.iter().partition(|g| g.at <= now);
+        self.garbage = rest;
+        for g in due {
+            for index in 0..g.count {
+                logged(kernel.remove_backend(&BackendKey { service: g.service, epoch: g.epoch, index }));
+            }
+        }
+    }
+
+    /// The service and port behind each number that was given since the last call.
+    pub fn take_named(&mut self) -> Vec<(u32, ServiceKey, u16)> {
+        std::mem::take(&mut self.named)
+    }
+
+    /// How many virtual addresses and ports the kernel was told.
+    pub fn len(&self) -> usize {
+        self.installed.len()
+    }
+
+    fn install<K: Kernel>(
+        &mut self,
+        kernel: &mut K,
+        address: &ServiceAddr,
+        key: &ServiceKey,
+        plan: Vec<Backend>,
+        now: Instant,
+    ) -> Done {
+        let old = self.installed.get(address);
+        if old.is_some_and(|o| o.key == *key && o.backends == plan) {
+            return Ok(());
+        }
+        let before = old.map(|o| o.entry).or_else(|| self.stale.remove(address));
+        let number = before.map_or_else(|| self.next_number(), |e| e.service);
+        let entry = ServiceEntry {
+            service: number,
+            epoch: before.map_or(0, |e| e.epoch.wrapping_add(1)),
+            count: plan.len() as u32,
+            flags: if plan.is_empty() { SERVICE_REFUSE } else { 0 },
+        };
+        for (index, backend) in plan.iter().enumerate() {
+            let backend_key = BackendKey { service: number, epoch: entry.epoch, index: index as u32 };
+            if let Err(error) = kernel.put_backend(&backend_key, backend) {
+                self.discard(ServiceEntry { count: index as u32, ..entry }, now);
+                return Err(error);
+            }
+        }
+        kernel.put_service(address, &entry)?;
+        if let Some(before) = before {
+            self.discard(before, now);
+        }
+        self.named.push((number, key.clone(), address.port));
+        self.installed.insert(*address, Installed { key: key.clone(), entry, backends: plan });
+        Ok(())
+    }
+
+    fn remove<K: Kernel>(&mut self, kernel: &mut K, address: &ServiceAddr, now: Instant) {
+        logged(kernel.remove_service(address));
+        if let Some(installed) = self.installed.remove(address) {
+            self.discard(installed.entry, now);
+        }
+    }
+
+    fn discard(&mut self, entry: ServiceEntry, now: Instant) {
+        let Some(at) = now.checked_add(GRACE).filter(|_| entry.count > 0) else { return };
+        self.garbage.push(Garbage { at, service: entry.service, epoch: entry.epoch, count: entry.count });
+    }
+
+    fn next_number(&mut self) -> u32 {
+        // 0 means no service.
+        self.last_number = self.last_number.checked_add(1).unwrap_or(1);
+        self.last_number
+    }
+}
+
+fn logged(done: Done) {
+    if let Err(error) = done {
+        tracing::error!("{error}");
+    }
+}
+
+/// What the kernel should do for each virtual address and port of a service; no backends mean: refuse. A service that the
+/// kernel cannot do justice to has none: the tunnel chooses.
+fn plans(service: &Service, mesh: &Mesh, origin: Origin<'_>) -> HashMap<ServiceAddr, Vec<Backend>> {
+    let mut plans = HashMap::new();
+    if service.waypoint.is_some() || service.load_balancing.client_ip_affinity.is_some() {
+        return plans;
+    }
+    let key = service.key();
+    for address in service.addresses.iter().filter(|a| *a.network == *origin.network) {
+        // Another service may hold the address, or a pod.
+        let holder = mesh.service_by_address(address).map(|s| s.key());
+        if holder.as_ref() != Some(&key) || mesh.workload_by_address(address).is_some() {
+            continue;
+        }
+        for port in &service.ports {
+            let request = Request { origin, port: port.service_port, family: Some(Family::of(address.ip)) };
+            let Some(plan) = plan(service, mesh, &request) else { return HashMap::new() };
+            plans.insert(service_addr(address.ip, port.service_port), plan);
+        }
+    }
+    plans
+}
+
+fn plan(service: &Service, mesh: &Mesh, request: &Request<'_>) -> Option<Vec<Backend>> {
+    let found = match candidates(service, mesh, request) {
+        Err(_) => return Some(Vec::new()),
+        Ok(Selection::Passthrough) => return None,
+        Ok(Selection::OneOf(found)) => found,
+    };
+    if found.len() > MAX_BACKENDS {
+        return None;
+    }
+    let table = AliasTable::new(&found.iter().map(|c| c.weight).collect::<Vec<_>>());
+    let one = |(c, e): (&Candidate, &warren_core::balance::AliasEntry)| {
+        Some(Backend { ip: c.ip?.into(), port: c.target_port, reserved: 0, threshold: e.threshold, alias: e.alias })
+    };
+    found.iter().zip(table.entries()).map(one).collect()
+}
+
+fn service_addr(ip: IpAddr, port: u16) -> ServiceAddr {
+    ServiceAddr { ip: ip.into(), port, reserved: 0 }
+}

@@ -1,0 +1,97 @@
+//! `RUN/pods.json`: what an agent that starts has to know of the pods that are already there.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Record;
+
+/// Version of the file.
+const VERSION: u32 = 1;
+
+/// The file's content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// [`VERSION`].
+    version: u32,
+    /// The next number to give to a pod.
+    pub next_number: u32,
+    /// All pods.
+    pub pods: Vec<Record>,
+}
+
+impl Saved {
+    /// What is to be kept now.
+    pub fn new(next_number: u32, pods: Vec<Record>) -> Self {
+        Self { version: VERSION, next_number, pods }
+    }
+}
+
+impl Default for Saved {
+    fn default() -> Self {
+        Self::new(1, Vec::new())
+    }
+}
+
+/// Reads the file; an empty content where there is none, or none that can be used (which is logged).
+pub fn load(path: &Path) -> Saved {
+    let data = match fs::read(path) {
+        Ok(data) => data,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Saved::default(),
+        Err(error) => {
+            tracing::error!(%error, path = %path.display(), "the remembered pods cannot be read");
+            return Saved::default();
+        }
+    };
+    match serde_json::from_slice::<Saved>(&data) {
+        Ok(saved) if saved.version == VERSION => saved,
+        Ok(saved) => {
+            tracing::error!(version = saved.version, path = %path.display(), "the remembered pods are of another version");
+            Saved::default()
+        }
+        Err(error) => {
+            tracing::error!(%error, path = %path.display(), "the remembered pods are damaged");
+            Saved::default()
+        }
+    }
+}
+
+/// Writes the file so that a reader sees the old or the new content, never a part.
+pub fn save(path: &Path, saved: &Saved) -> io::Result<()> {
+    let new = path.with_extension("json.new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(&serde_json::to_vec_pretty(saved)?)?;
+    file.sync_data()?;
+    fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_saved_is_loaded_and_damage_is_survived() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pods.json");
+        assert_eq!(load(&path), Saved::default());
+        let record = Record {
+            workload: "c//Pod/shop/web".into(),
+            number: 7,
+            namespace: "shop".into(),
+            name: "web".into(),
+            uid: String::new(),
+            netns: "/run/netns/web".into(),
+            cookie: 9,
+            addresses: vec!["10.0.0.1".parse().unwrap()],
+            enrolled: true,
+        };
+        let saved = Saved::new(8, vec![record]);
+        save(&path, &saved).unwrap();
+        assert_eq!(load(&path), saved);
+        fs::write(&path, b"{\"version\":1,").unwrap();
+        assert_eq!(load(&path), Saved::default());
+    }
+}

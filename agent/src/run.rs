@@ -1,0 +1,216 @@
+//! Puts the parts together and runs them until the process is asked to end, which leaves everything in the kernel as it is.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use parking_lot::RwLock;
+use prometheus_client::registry::Registry;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, watch};
+use warren_admin::LogHandle;
+use warren_api::channel::Target;
+use warren_api::xds::{self, NodeInfo};
+use warren_core::Mesh;
+use warren_core::direct::DirectSettings;
+
+use crate::accounting::{Accounting, LogWriter, MapCollector, Metrics, Names, Revoked};
+use crate::admin::{self, Sources};
+use crate::bpf::{self, Loaded, Maps, Pins, mount, requirements};
+use crate::netns::{self, Netns};
+use crate::node::{Input, Leftover, Node, Options};
+use crate::pods::store;
+use crate::settings::{Settings, Switch};
+use crate::tunnel::{self, Outbox};
+use crate::{cgroup, cni};
+
+mod effects;
+
+/// Inputs that may wait for the node.
+const QUEUE: usize = 1024;
+/// How often time goes by.
+const TICK: Duration = Duration::from_millis(100);
+/// How often cgroups are looked at again.
+const CGROUP_CHECK: Duration = Duration::from_secs(1);
+
+/// Runs the agent.
+///
+/// # Errors
+/// Something that the agent cannot do without is missing.
+pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
+    let started = warren_admin::types::Timestamp::now();
+    tracing::info!(?settings, version = warren_admin::VERSION, "warren-agent starts");
+    if let Some(missing) = requirements::missing(&requirements::check(&settings.cgroup)) {
+        anyhow::bail!("this machine lacks what the agent needs: {missing}");
+    }
+    fs::create_dir_all(&settings.run_dir).with_context(|| format!("--run-dir {}", settings.run_dir.display()))?;
+    mount::raise_limits();
+    mount::ensure_bpffs(&settings.pins())?;
+    let pins = Pins::create(&settings.pins())?;
+    let mut loaded = bpf::load(&settings.object(), pins.clone())?;
+    bpf::spawn_kernel_log(&mut loaded.ebpf);
+
+    let mut registry = Registry::default();
+    warren_admin::process::register(&mut registry);
+    let metrics = Metrics::new(&mut registry);
+    registry.register_collector(Box::new(MapCollector { pins: pins.clone() }));
+    let (mesh, names, revoked) = (Arc::new(RwLock::new(Mesh::on_network(settings.network.as_str()))), Arc::new(Names::default()), Arc::new(Revoked::default()));
+    let writer = LogWriter::start(settings.access_log)?;
+
+    let (node, events) = start_node(&settings, loaded, &mesh, &names)?;
+    let (inputs, inbox) = mpsc::channel(QUEUE);
+    let outbox = Outbox::default();
+    let (found, tunnel_cgroup) = watch::channel(None);
+    let run_dir = &settings.run_dir;
+    tokio::spawn(cni::serve(&run_dir.join("cni.sock"), inputs.clone()).context("RUN/cni.sock")?);
+    let agent_sock = run_dir.join("agent.sock");
+    tokio::spawn(tunnel::serve(&agent_sock, inputs.clone(), outbox.clone(), settings.cgroup.clone(), found)?);
+    let client = start_xds(&settings, inputs.clone());
+    let accounting = Accounting::new(names.clone(), metrics.clone(), writer.clone(), revoked.clone());
+    tokio::spawn(read_events(events.into_async()?, accounting, inputs.clone()));
+    tokio::spawn(watch_cgroups(settings.clone(), tunnel_cgroup, inputs.clone()));
+    let sources = Sources { inputs: inputs.clone(), mesh, names, pins, client, settings: settings.clone(), started, writer };
+    admin::serve(sources, log, registry, metrics.clone()).await?;
+    let hands = effects::Hands::new(inputs.clone(), outbox, run_dir.join("pods.json"), revoked);
+    tokio::select! {
+        () = drive(node, inbox, hands, metrics) => anyhow::bail!("the node's task has ended"),
+        signal = warren_admin::shutdown::requested() => {
+            tracing::info!(signal = signal?, "stopping; everything in the kernel stays as it is");
+            Ok(())
+        }
+    }
+}
+
+fn start_node(
+    settings: &Settings,
+    mut loaded: Loaded,
+    mesh: &Arc<RwLock<Mesh>>,
+    names: &Arc<Names>,
+) -> anyhow::Result<(Node<Maps>, bpf::EventReader)> {
+    let options = Options {
+        node: settings.node.as_str().into(),
+        cluster: settings.cluster_id.as_str().into(),
+        tunnel_wait: settings.tunnel_wait,
+        add_wait: settings.add_wait,
+        exempt: settings.exempt_namespaces.clone(),
+        direct: DirectSettings {
+            off: settings.direct_flows == Switch::Off,
+            namespaces_off: settings.direct_flows_off.iter().map(|ns| ns.as_str().into()).collect(),
+        },
+    };
+    let host_netns = match &settings.host_netns {
+        Some(path) => netns::cookie_of(path).with_context(|| format!("--host-netns {}", path.display()))?,
+        None => netns::own_cookie().context("the cookie of the agent's own network namespace")?,
+    };
+    let left = Leftover {
+        saved: store::load(&settings.run_dir.join("pods.json")),
+        existing: loaded.maps.existing(),
+        host_netns,
+        tunnel_cgroup: cgroup::id_of(settings.tunnel_cgroup.as_deref()),
+        kubelet_cgroup: cgroup::id_of(settings.kubelet_cgroup.as_deref()),
+    };
+    // Maps are filled before programs that use them come into force.
+    let (maps, events, attach) = loaded.split();
+    let mut node = Node::new(options, maps, mesh.clone(), names.clone(), Instant::now());
+    node.restore(left, |record| Netns::open(&record.netns), Instant::now());
+    attach.attach(&settings.cgroup)?;
+    tracing::info!(cgroup = %settings.cgroup.display(), pins = %settings.pins().display(), "kernel programs attached");
+    Ok((node, events))
+}
+
+fn start_xds(settings: &Settings, inputs: mpsc::Sender<Input>) -> xds::Client {
+    let pod = if settings.pod_name.is_empty() { format!("warren-agent-{}", settings.node) } else { settings.pod_name.clone() };
+    let target = Target {
+        address: settings.xds.clone(),
+        root_cert: settings.roots(),
+        token: settings.token.clone(),
+        cluster_id: settings.cluster_id.clone(),
+    };
+    let node = NodeInfo {
+        ip: settings.pod_ip,
+        pod,
+        namespace: settings.pod_namespace.clone(),
+        node: settings.node.clone(),
+        metadata: [("WARREN_COMPONENT".to_owned(), "agent".to_owned())].into(),
+    };
+    let (client, mut updates) = xds::Client::new(xds::Config::new(target, node));
+    tokio::spawn(async move {
+        while let Some(update) = updates.recv().await {
+            if inputs.send(Input::Xds(Box::new(update))).await.is_err() {
+                return;
+            }
+        }
+    });
+    client
+}
+
+async fn drive(mut node: Node<Maps>, mut inbox: mpsc::Receiver<Input>, hands: effects::Hands, metrics: Metrics) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        let input = tokio::select! {
+            input = inbox.recv() => match input {
+                Some(input) => input,
+                None => return,
+            },
+            _ = ticks.tick() => {
+                metrics.queue.set(inbox.len() as i64);
+                Input::Tick
+            }
+        };
+        node.handle(input, Instant::now());
+        for effect in node.take_effects() {
+            hands.carry_out(effect);
+        }
+    }
+}
+
+async fn read_events(mut events: bpf::AsyncEvents, mut accounting: Accounting, inputs: mpsc::Sender<Input>) {
+    loop {
+        match events.next().await {
+            Ok(batch) => {
+                let wanted = accounting.take(&batch);
+                if !wanted.is_empty() && inputs.send(Input::Wanted(wanted)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => return tracing::error!(%error, "the kernel's events cannot be read any more"),
+        }
+    }
+}
+
+async fn watch_cgroups(settings: Settings, found: watch::Receiver<Option<PathBuf>>, inputs: mpsc::Sender<Input>) {
+    let mut before = None;
+    let mut interval = tokio::time::interval(CGROUP_CHECK);
+    loop {
+        interval.tick().await;
+        let tunnel = settings.tunnel_cgroup.clone().or_else(|| found.borrow().clone());
+        let now = (cgroup::id_of(tunnel.as_deref()), cgroup::id_of(settings.kubelet_cgroup.as_deref()));
+        if before == Some(now) {
+            continue;
+        }
+        before = Some(now);
+        if inputs.send(Input::Cgroups { tunnel: now.0, kubelet: now.1 }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Binds a Unix socket with mode 0600, in place of one that an earlier process left.
+///
+/// # Errors
+/// The path is taken by something else, or cannot be bound.
+pub fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => fs::remove_file(path)?,
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is no socket", path.display()))),
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}

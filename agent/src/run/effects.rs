@@ -1,0 +1,70 @@
+//! Carries out what the node decided and what takes time.
+
+use std::collections::HashSet;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::accounting::Revoked;
+use crate::netns::Netns;
+use crate::node::{Effect, Input};
+use crate::pods::store;
+use crate::sockdiag::{self, Pair};
+use crate::tunnel::Outbox;
+
+/// Does what takes time.
+pub struct Hands {
+    inputs: mpsc::Sender<Input>,
+    outbox: Outbox,
+    store: PathBuf,
+    revoked: Arc<Revoked>,
+}
+
+impl Hands {
+    /// `store` is the file of remembered pods.
+    pub fn new(inputs: mpsc::Sender<Input>, outbox: Outbox, store: PathBuf, revoked: Arc<Revoked>) -> Self {
+        Self { inputs, outbox, store, revoked }
+    }
+
+    /// Starts one effect; its end comes back as an input.
+    pub fn carry_out(&self, effect: Effect) {
+        match effect {
+            Effect::Open(number, path) => self.in_background(move || Input::Opened(number, Netns::open(&path))),
+            Effect::Listen(number, netns, wanted) => {
+                self.in_background(move || Input::Listening(number, netns.listeners(&wanted)));
+            }
+            Effect::Tell { link, message, fds } => self.outbox.send(link, (message, fds)),
+            // Small, rare, and to be on disk before the next step.
+            Effect::Save(saved) => {
+                if let Err(error) = store::save(&self.store, &saved) {
+                    tracing::error!(%error, path = %self.store.display(), "the remembered pods cannot be written");
+                }
+            }
+            Effect::Destroy(namespaces, pairs) => {
+                self.revoked.add(&pairs);
+                tokio::task::spawn_blocking(move || destroy(&namespaces, &pairs));
+            }
+        }
+    }
+
+    fn in_background(&self, work: impl FnOnce() -> Input + Send + 'static) {
+        let inputs = self.inputs.clone();
+        tokio::spawn(async move {
+            if let Ok(input) = tokio::task::spawn_blocking(work).await {
+                // The node is gone only when the process ends.
+                let _ = inputs.send(input).await;
+            }
+        });
+    }
+}
+
+fn destroy(namespaces: &[Arc<Netns>], pairs: &HashSet<Pair>) {
+    for netns in namespaces {
+        match sockdiag::destroy(netns.diag.lock().as_fd(), pairs) {
+            Ok(ended) => tracing::debug!(cookie = netns.cookie, ended, "sockets destroyed"),
+            Err(error) => tracing::error!(%error, cookie = netns.cookie, "denied flows cannot be ended"),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Settings, from flags and environment; the flag goes before the variable.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::accounting::Format;
+
+/// Warren's node agent: loads the kernel programs, lets pods in and out of the mesh.
+#[derive(Debug, Parser)]
+#[command(name = "warren-agent", version)]
+pub struct Cli {
+    /// Settings.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Nothing: run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What else than running.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Command {
+    /// Remove every pinned program and map of this node: no pod is captured any more.
+    Cleanup,
+    /// Check what this machine must have.
+    Check,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// All settings.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
+    /// Name of this node, as the controller knows it.
+    #[arg(long, env = "WARREN_NODE", global = true, default_value = "")]
+    pub node: String,
+    /// cgroup v2 directory where programs attach: the root in production.
+    #[arg(long, env = "WARREN_CGROUP", global = true, default_value = "/sys/fs/cgroup")]
+    pub cgroup: PathBuf,
+    /// The tunnel's cgroup; without it, the one of the process that connects to the node socket.
+    #[arg(long, env = "WARREN_TUNNEL_CGROUP")]
+    pub tunnel_cgroup: Option<PathBuf>,
+    /// The kubelet's cgroup; without it no connection is taken for a probe.
+    #[arg(long, env = "WARREN_KUBELET_CGROUP")]
+    pub kubelet_cgroup: Option<PathBuf>,
+    /// Where maps and links are pinned; /sys/fs/bpf/warren/NODE by default.
+    #[arg(long, env = "WARREN_PIN_DIR", global = true)]
+    pub pin_dir: Option<PathBuf>,
+    /// The kernel object; `warren-ebpf` beside this binary by default.
+    #[arg(long, env = "WARREN_BPF_OBJECT")]
+    pub bpf_object: Option<PathBuf>,
+    /// The controller.
+    #[arg(long, env = "WARREN_XDS", default_value = "https://localhost:15012")]
+    pub xds: String,
+    /// PEM file with the roots that the controller's certificate chains to.
+    #[arg(long, env = "WARREN_ROOT_CERT")]
+    pub root_cert: Option<PathBuf>,
+    /// File with the bearer token for the controller.
+    #[arg(long, env = "WARREN_TOKEN")]
+    pub token: Option<PathBuf>,
+    /// Name of this cluster, the first part of every workload's unique name.
+    #[arg(long, env = "WARREN_CLUSTER_ID", default_value = "Kubernetes")]
+    pub cluster_id: String,
+    /// Network of this node; empty is the default one.
+    #[arg(long, env = "WARREN_NETWORK", default_value = "")]
+    pub network: String,
+    /// The host's network namespace; this process's own by default.
+    #[arg(long, env = "WARREN_HOST_NETNS")]
+    pub host_netns: Option<PathBuf>,
+    /// Directory of sockets and of the remembered pods.
+    #[arg(long, env = "WARREN_RUN_DIR", default_value = "/run/warren")]
+    pub run_dir: PathBuf,
+    /// Where metrics are served, besides RUN/agent-admin.sock.
+    #[arg(long, env = "WARREN_METRICS_ADDR")]
+    pub metrics_addr: Option<SocketAddr>,
+    /// Direct flows between pods of this node.
+    #[arg(long, env = "WARREN_DIRECT_FLOWS", default_value = "on")]
+    pub direct_flows: Switch,
+    /// Namespace without direct flows; may be repeated, or separated by commas.
+    #[arg(long = "direct-flows-off", env = "WARREN_DIRECT_FLOWS_OFF", value_delimiter = ',')]
+    pub direct_flows_off: Vec<String>,
+    /// How long listeners outlive a tunnel that is gone, before waiting clients are reset.
+    #[arg(long, env = "WARREN_TUNNEL_WAIT", default_value = "10s", value_parser = duration)]
+    pub tunnel_wait: Duration,
+    /// How long a CNI ADD waits for controller and tunnel.
+    #[arg(long, env = "WARREN_ADD_WAIT", default_value = "10s", value_parser = duration)]
+    pub add_wait: Duration,
+    /// Namespace whose pods start while the controller is away; may be repeated, or separated by commas.
+    #[arg(
+        long = "exempt-namespace",
+        env = "WARREN_EXEMPT_NAMESPACE",
+        value_delimiter = ',',
+        default_value = "kube-system,warren-system"
+    )]
+    pub exempt_namespaces: Vec<String>,
+    /// How the access log of direct flows is written to standard output.
+    #[arg(long, env = "WARREN_ACCESS_LOG", default_value = "text")]
+    pub access_log: Format,
+    /// What is logged to standard error, such as `info` or `info,warren_agent=debug`.
+    #[arg(long, env = "WARREN_LOG", default_value = "info")]
+    pub log: String,
+    /// How it is logged: text or json.
+    #[arg(long, env = "WARREN_LOG_FORMAT", default_value = "text")]
+    pub log_format: warren_admin::Format,
+    /// Name of this agent's pod.
+    #[arg(long, env = "WARREN_POD_NAME", default_value = "")]
+    pub pod_name: String,
+    /// Namespace of this agent's pod.
+    #[arg(long, env = "WARREN_POD_NAMESPACE", default_value = "warren-system")]
+    pub pod_namespace: String,
+    /// Address of this agent's pod.
+    #[arg(long, env = "WARREN_POD_IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub pod_ip: IpAddr,
+}
+
+impl Settings {
+    /// Where maps and links are pinned. The BPF file system allows no dots in names.
+    pub fn pins(&self) -> PathBuf {
+        let default = || PathBuf::from("/sys/fs/bpf/warren").join(self.node.replace('.', "_"));
+        self.pin_dir.clone().unwrap_or_else(default)
+    }
+
+    /// The kernel object.
+    pub fn object(&self) -> PathBuf {
+        let beside = || std::env::current_exe().unwrap_or_default().with_file_name("warren-ebpf");
+        self.bpf_object.clone().unwrap_or_else(beside)
+    }
+
+    /// The controller's roots.
+    pub fn roots(&self) -> PathBuf {
+        self.root_cert.clone().unwrap_or_else(|| self.run_dir.join("root-cert.pem"))
+    }
+
+    /// What is wrong with them, if anything is.
+    pub fn problem(&self) -> Option<String> {
+        if self.node.is_empty() && self.pin_dir.is_none() {
+            return Some("--node is needed: the name of this node, as the controller knows it".into());
+        }
+        if self.node.contains('/') {
+            return Some(format!("--node `{}` is no name of a node", self.node));
+        }
+        None
+    }
+}
+
+/// `500ms`, `10s`, `2m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("`{text}` is no duration; write it as 500ms, 10s, 2m or 1h");
+    let at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+    let number: u64 = text[..at].parse().map_err(|_| bad())?;
+    match &text[at..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs).ok_or_else(bad),
+        "h" => number.checked_mul(3600).map(Duration::from_secs).ok_or_else(bad),
+        _ => Err(bad()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_with_their_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "10", "s", "1d", "-1s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn pins_of_a_node_have_no_dots() {
+        let cli = Cli::try_parse_from(["warren-agent", "--node", "a.b.c"]).unwrap();
+        assert_eq!(cli.settings.pins(), PathBuf::from("/sys/fs/bpf/warren/a_b_c"));
+        assert_eq!(cli.settings.problem(), None);
+        let cli = Cli::try_parse_from(["warren-agent", "cleanup", "--node", "a"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Cleanup)));
+        assert_eq!(cli.settings.node, "a");
+    }
+}
