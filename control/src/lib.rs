@@ -1,1 +1,14 @@
-//! Placeholder.
+//! The controller: it turns Kubernetes objects into the small model that tunnels and agents need, hands it out as delta xDS, and signs their certificates.
+//! One bad object never stops another.
+//!
+//! ```text
+//! directory of YAML --source--> events --index (pure)--> workloads, services, policies --store--> delta xDS streams
+//!                                          |                                                       (15012, TLS, token)
+//!                                          +-- pods by node --> CA: CSR + token --> certificate chain
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod index;
+pub mod model;
+pub mod source;
+pub mod warning;

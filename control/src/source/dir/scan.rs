@@ -1,0 +1,133 @@
+//! Finds and reads the files of the directory; only those that changed since.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Larger files are not read.
+const MAX_FILE: u64 = 512 << 20;
+
+/// What changed on disk, by path relative to the directory.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// New or changed files with their text, or why they could not be read.
+    pub read: Vec<(Arc<str>, Result<String, String>)>,
+    /// Files that are gone.
+    pub gone: Vec<Arc<str>>,
+}
+
+/// Remembers what was read, to tell what changed.
+#[derive(Debug)]
+pub struct Scanner {
+    root: PathBuf,
+    seen: BTreeMap<Arc<str>, Stamp>,
+    /// Whether the first scan is done; later ones leave files alone that may still be being written.
+    started: bool,
+}
+
+/// Device, inode, size and times of a file.
+type Stamp = (u64, u64, u64, i64, i64);
+
+impl Scanner {
+    /// A scanner that has seen nothing.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root, seen: BTreeMap::new(), started: false }
+    }
+
+    /// Looks at the whole directory and reads what is new or changed.
+    pub fn scan(&mut self) -> Outcome {
+        let mut present = BTreeSet::new();
+        if let Err(e) = list(&self.root, 1, &mut present) {
+            tracing::warn!("cannot list {}: {e}; the objects known so far stay in force", self.root.display());
+            return Outcome::default();
+        }
+        let mut outcome = Outcome::default();
+        for path in &present {
+            self.visit(path, false, &mut outcome);
+        }
+        self.started = true;
+        let names: BTreeSet<_> = present.iter().filter_map(|p| self.name(p)).collect();
+        outcome.gone.extend(self.seen.keys().filter(|n| !names.contains(*n)).cloned());
+        self.seen.retain(|n, _| names.contains(n));
+        outcome
+    }
+
+    /// Reads `paths`. One that is a directory, or that vanished with files below it, means a scan.
+    pub fn read(&mut self, paths: &BTreeSet<PathBuf>) -> Outcome {
+        if paths.iter().any(|p| p.is_dir() || (!is_manifest(p) && !p.exists())) {
+            return self.scan();
+        }
+        let mut outcome = Outcome::default();
+        for path in paths.iter().filter(|p| is_manifest(p)) {
+            self.visit(path, true, &mut outcome);
+        }
+        outcome
+    }
+
+    fn visit(&mut self, path: &Path, always: bool, outcome: &mut Outcome) {
+        let Some(name) = self.name(path) else { return };
+        match fs::metadata(path) {
+            Ok(meta) => {
+                if self.started && !always && is_fresh(&meta) {
+                    return;
+                }
+                let stamp = (meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec());
+                if self.seen.insert(name.clone(), stamp) != Some(stamp) || always {
+                    outcome.read.push((name, text(path, meta.len())));
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                if self.seen.remove(&name).is_some() {
+                    outcome.gone.push(name);
+                }
+            }
+            Err(e) => outcome.read.push((name, Err(e.to_string()))),
+        }
+    }
+
+    fn name(&self, path: &Path) -> Option<Arc<str>> {
+        Some(path.strip_prefix(&self.root).ok()?.to_string_lossy().into())
+    }
+}
+
+/// Written within the last second: perhaps not to its end. The notification of its closing, or the next scan, reads it.
+fn is_fresh(meta: &fs::Metadata) -> bool {
+    let age = meta.modified().ok().and_then(|m| m.elapsed().ok());
+    age.is_some_and(|a| a < Duration::from_secs(1))
+}
+
+fn text(path: &Path, length: u64) -> Result<String, String> {
+    if length > MAX_FILE {
+        return Err(format!("the file has {length} bytes, more than {MAX_FILE}"));
+    }
+    fs::read_to_string(path).map_err(|e| e.to_string())
+}
+
+fn list(dir: &Path, below: usize, found: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            if below > 0 && !is_hidden(&path) {
+                // A subdirectory may vanish between the two calls.
+                let _ = list(&path, below - 1, found);
+            }
+        } else if is_manifest(&path) {
+            found.insert(path);
+        }
+    }
+    Ok(())
+}
+
+/// `.yaml`, `.yml` and `.json`; never hidden files, which editors and ConfigMap volumes use on the way.
+fn is_manifest(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str());
+    matches!(extension, Some("yaml" | "yml" | "json")) && !is_hidden(path)
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_none_or(|n| n.to_string_lossy().starts_with('.'))
+}

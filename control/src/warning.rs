@@ -1,0 +1,92 @@
+//! What is wrong with the objects that were read, for `/warnings` and the log.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::model::{ObjectKey, Origin};
+
+/// One thing that could not be honoured. The rest of the mesh goes on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Warning {
+    /// Where the object was read; None where it did not come from a file.
+    pub origin: Option<Origin>,
+    /// The object; None where the file could not be read as objects.
+    pub object: Option<ObjectKey>,
+    /// What is wrong.
+    pub reason: String,
+    /// What to do about it.
+    pub next_step: String,
+}
+
+impl Warning {
+    /// A warning about an object.
+    pub fn object(
+        object: ObjectKey,
+        origin: Option<Origin>,
+        reason: impl Into<String>,
+        next_step: impl Into<String>,
+    ) -> Self {
+        Self { origin, object: Some(object), reason: reason.into(), next_step: next_step.into() }
+    }
+
+    /// A warning about a place in a file.
+    pub fn file(origin: Origin, reason: impl Into<String>, next_step: impl Into<String>) -> Self {
+        Self { origin: Some(origin), object: None, reason: reason.into(), next_step: next_step.into() }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(origin) = &self.origin {
+            write!(f, "{origin}: ")?;
+        }
+        if let Some(object) = &self.object {
+            write!(f, "{object}: ")?;
+        }
+        write!(f, "{}; {}", self.reason, self.next_step)
+    }
+}
+
+/// Who raised warnings; its next report replaces them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Raiser {
+    /// The source, for one file.
+    File(Arc<str>),
+    /// The index, for one object.
+    Object(ObjectKey),
+}
+
+/// All warnings in force. Cheap to clone; clones share.
+#[derive(Clone, Debug, Default)]
+pub struct WarningStore(Arc<Mutex<BTreeMap<Raiser, Vec<Warning>>>>);
+
+impl WarningStore {
+    /// Replaces the warnings of `raiser` and logs those that are new.
+    pub fn replace(&self, raiser: Raiser, warnings: Vec<Warning>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = all.remove(&raiser).unwrap_or_default();
+        for warning in warnings.iter().filter(|w| !before.contains(w)) {
+            tracing::warn!(target: "warren_control::objects", "{warning}");
+        }
+        if !warnings.is_empty() {
+            all.insert(raiser, warnings);
+        }
+    }
+
+    /// Every warning, by who raised it.
+    pub fn all(&self) -> Vec<Warning> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().flatten().cloned().collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(Vec::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
