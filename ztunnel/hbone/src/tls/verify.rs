@@ -59,6 +59,16 @@ fn check_expected(got: Identity, expect: &Expect) -> Result<(), Error> {
     }
 }
 
+/// Another mesh's root may have the same name as ours: then the issuer is found and its signature is wrong.
+fn wrong_issuer(e: Error) -> Error {
+    match e {
+        Error::InvalidCertificate(CertificateError::BadSignature) => {
+            refuse(PeerRefusal::UnknownIssuer)
+        }
+        other => other,
+    }
+}
+
 fn no_tls12() -> Error {
     Error::PeerIncompatible(PeerIncompatible::Tls13RequiredForQuic)
 }
@@ -77,7 +87,8 @@ impl ClientCertVerifier for ClientVerifier {
         let ok = self
             .roots
             .clients
-            .verify_client_cert(end_entity, intermediates, now)?;
+            .verify_client_cert(end_entity, intermediates, now)
+            .map_err(wrong_issuer)?;
         check_domain(end_entity, &self.trust_domain)?;
         Ok(ok)
     }
@@ -124,7 +135,8 @@ impl ServerCertVerifier for ServerVerifier {
             intermediates,
             now,
             algorithms.all,
-        )?;
+        )
+        .map_err(wrong_issuer)?;
         check_expected(check_domain(end_entity, &self.trust_domain)?, &self.expect)?;
         Ok(ServerCertVerified::assertion())
     }
