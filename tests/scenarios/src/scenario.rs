@@ -2,6 +2,7 @@
 
 mod addresses;
 mod interception;
+mod policy;
 mod sockets;
 mod transfers;
 mod wire;
@@ -66,6 +67,7 @@ pub fn all() -> Vec<Scenario> {
     registry.theme("addresses", addresses::register);
     registry.theme("transfers", transfers::register);
     registry.theme("sockets", sockets::register);
+    registry.theme("policy", policy::register);
     registry.list
 }
 

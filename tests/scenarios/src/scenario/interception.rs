@@ -200,17 +200,12 @@ pub fn is_direct(world: &World, from: Pod, to: Pod, ip: Ip) -> Result<bool> {
         .lines()
         .filter_map(|l| l.split_whitespace().nth(3))
         .collect();
-    let (real, captured) = (at.to_string(), format!("]:{}", 15001));
-    let found = |end: &str| {
-        peers
-            .iter()
-            .any(|p| p.trim_start_matches("[::ffff:").ends_with(end))
-    };
-    if found(&real) {
+    let found = |end: &str| peers.iter().any(|p| p.ends_with(end));
+    if found(&at.to_string()) {
         return Ok(true);
     }
     ensure!(
-        found(&captured) || found(":15001"),
+        found(":15001"),
         "{from} holds a connection, `ss` shows none: {sockets}"
     );
     Ok(false)
