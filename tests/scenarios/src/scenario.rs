@@ -3,6 +3,7 @@
 mod addresses;
 mod interception;
 mod policy;
+mod protocols;
 mod sockets;
 mod transfers;
 mod wire;
@@ -67,6 +68,7 @@ pub fn all() -> Vec<Scenario> {
     registry.theme("addresses", addresses::register);
     registry.theme("transfers", transfers::register);
     registry.theme("sockets", sockets::register);
+    registry.theme("protocols", protocols::register);
     registry.theme("policy", policy::register);
     registry.list
 }
