@@ -1,0 +1,2 @@
+//! The fuzzer's command line.
+fn main() {}
