@@ -15,7 +15,7 @@ mod metrics;
 mod names;
 mod writer;
 
-pub use metrics::{Metrics, MapCollector};
+pub use metrics::{MapCollector, Metrics};
 pub use names::{Names, Party};
 pub use writer::{Format, LogWriter};
 
@@ -96,7 +96,13 @@ impl Revoked {
 impl Accounting {
     /// Nothing seen yet.
     pub fn new(names: Arc<Names>, metrics: Metrics, log: LogWriter, revoked: Arc<Revoked>) -> Self {
-        Self { names, metrics, log, revoked, lines: 0 }
+        Self {
+            names,
+            metrics,
+            log,
+            revoked,
+            lines: 0,
+        }
     }
 
     /// Takes events in; returns the questions among them, each once.
@@ -109,9 +115,13 @@ impl Accounting {
                         wanted.push(event.question);
                     }
                 }
-                k if k == EventKind::DirectOpen as u32 => self.metrics.opened(&self.flow(event, false)),
+                k if k == EventKind::DirectOpen as u32 => {
+                    self.metrics.opened(&self.flow(event, false))
+                }
                 k if k == EventKind::DirectClose as u32 => self.closed(event),
-                kind => tracing::warn!(kind, "the kernel programs sent an event of an unknown kind"),
+                kind => {
+                    tracing::warn!(kind, "the kernel programs sent an event of an unknown kind")
+                }
             }
         }
         wanted
@@ -125,10 +135,12 @@ impl Accounting {
         self.lines += 1;
         if revoked {
             let number = self.metrics.denied();
-            self.log.line(|format| line::denial(&flow, self.lines, number).render(format));
+            self.log
+                .line(|format| line::denial(&flow, self.lines, number).render(format));
         }
         if self.log.format != Format::Off {
-            self.log.line(|format| line::access(&flow, self.lines).render(format));
+            self.log
+                .line(|format| line::access(&flow, self.lines).render(format));
         }
     }
 

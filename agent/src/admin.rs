@@ -13,7 +13,8 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use warren_abi::DirectConn;
 use warren_admin::types::{
-    ComponentStatus, ConfigView, ConnectionView, PodCounts, PolicyView, ServiceView, Timestamp, WorkloadView,
+    ComponentStatus, ConfigView, ConnectionView, PodCounts, PolicyView, ServiceView, Timestamp,
+    WorkloadView,
 };
 use warren_admin::{Admin, LogHandle, RouteError};
 use warren_api::xds;
@@ -57,16 +58,29 @@ struct OnOff {
 ///
 /// # Errors
 /// A socket or address cannot be bound.
-pub async fn serve(sources: Sources, log: LogHandle, registry: Registry, metrics: Metrics) -> anyhow::Result<()> {
+pub async fn serve(
+    sources: Sources,
+    log: LogHandle,
+    registry: Registry,
+    metrics: Metrics,
+) -> anyhow::Result<()> {
     let registry = Arc::new(registry);
-    let (run_dir, address) = (sources.settings.run_dir.clone(), sources.settings.metrics_addr);
+    let (run_dir, address) = (
+        sources.settings.run_dir.clone(),
+        sources.settings.metrics_addr,
+    );
     tokio::spawn(keep_gauges(sources.clone(), metrics));
     let admin = routes(sources).log_level(log).metrics(registry.clone());
     let path = run_dir.join("agent-admin.sock");
-    admin.serve_unix(&path).with_context(|| format!("{}", path.display()))?;
+    admin
+        .serve_unix(&path)
+        .with_context(|| format!("{}", path.display()))?;
     if let Some(address) = address {
         let metrics = Admin::new("agent").metrics(registry).ready(|| Ok(()));
-        let bound = metrics.serve_tcp(address).await.with_context(|| format!("--metrics-addr {address}"))?;
+        let bound = metrics
+            .serve_tcp(address)
+            .await
+            .with_context(|| format!("--metrics-addr {address}"))?;
         tracing::info!(%bound, "serving metrics");
     }
     Ok(())
@@ -85,14 +99,29 @@ fn routes(s: Sources) -> Admin {
         .try_route("/workloads", move || workloads(c.clone()))
         .route("/services", with(services))
         .route("/policies", policies)
-        .route("/connections", { let s = s.clone(); move || std::future::ready(connections(&s)) })
-        .route("/maps", { let s = s.clone(); move || std::future::ready(observe::usage(&s.pins)) })
-        .route("/config", { let s = s.clone(); move || std::future::ready(config(&s.settings)) })
-        .put("/direct-flows", move |body: OnOff| switch(d.clone(), Input::DirectFlows(body.on)))
-        .put("/kernel-log", move |body: OnOff| switch(e.clone(), Input::KernelLog(body.on)))
+        .route("/connections", {
+            let s = s.clone();
+            move || std::future::ready(connections(&s))
+        })
+        .route("/maps", {
+            let s = s.clone();
+            move || std::future::ready(observe::usage(&s.pins))
+        })
+        .route("/config", {
+            let s = s.clone();
+            move || std::future::ready(config(&s.settings))
+        })
+        .put("/direct-flows", move |body: OnOff| {
+            switch(d.clone(), Input::DirectFlows(body.on))
+        })
+        .put("/kernel-log", move |body: OnOff| {
+            switch(e.clone(), Input::KernelLog(body.on))
+        })
 }
 
-fn with_policies(s: Sources) -> impl Fn() -> std::future::Ready<Vec<PolicyView>> + Send + Sync + 'static {
+fn with_policies(
+    s: Sources,
+) -> impl Fn() -> std::future::Ready<Vec<PolicyView>> + Send + Sync + 'static {
     move || {
         let mesh = s.mesh.read();
         let mut all: Vec<_> = mesh.policies().map(|p| PolicyView::from(&**p)).collect();
@@ -116,7 +145,10 @@ fn services(s: Sources) -> Vec<ServiceView> {
 async fn look(s: Sources) -> Result<View, RouteError> {
     let (reply, view) = oneshot::channel();
     let gone = |_| RouteError::unavailable("the agent is stopping");
-    s.inputs.send(Input::Look(reply)).await.map_err(|_| RouteError::unavailable("the agent is stopping"))?;
+    s.inputs
+        .send(Input::Look(reply))
+        .await
+        .map_err(|_| RouteError::unavailable("the agent is stopping"))?;
     view.await.map_err(gone)
 }
 
@@ -143,7 +175,11 @@ async fn status(s: Sources) -> Result<ComponentStatus, RouteError> {
 
 fn counts(view: &View) -> PodCounts {
     let mut counts = PodCounts::default();
-    for pod in view.pods.iter().filter(|p| p.wanted == Some(true) || p.stage == Stage::Enrolled) {
+    for pod in view
+        .pods
+        .iter()
+        .filter(|p| p.wanted == Some(true) || p.stage == Stage::Enrolled)
+    {
         match (pod.stage, &pod.error) {
             (Stage::Enrolled, _) => counts.enrolled += 1,
             (_, Some(_)) => counts.failed += 1,
@@ -159,12 +195,21 @@ fn details(view: &View, s: &Sources) -> BTreeMap<String, String> {
         ("direct flows".to_owned(), on(view.direct_flows)),
         ("kernel log".to_owned(), on(view.kernel_log)),
         ("generation".to_owned(), view.generation.to_string()),
-        ("kernel services".to_owned(), view.kernel_services.to_string()),
-        ("tunnel".to_owned(), view.tunnel.clone().unwrap_or_else(|| "none".into())),
+        (
+            "kernel services".to_owned(),
+            view.kernel_services.to_string(),
+        ),
+        (
+            "tunnel".to_owned(),
+            view.tunnel.clone().unwrap_or_else(|| "none".into()),
+        ),
         ("remembered pods".to_owned(), view.pods.len().to_string()),
     ]);
     if view.kernel_errors > 0 {
-        details.insert("changes refused by the kernel".into(), view.kernel_errors.to_string());
+        details.insert(
+            "changes refused by the kernel".into(),
+            view.kernel_errors.to_string(),
+        );
     }
     if s.writer.lost() > 0 {
         details.insert("log lines lost".into(), s.writer.lost().to_string());
@@ -176,21 +221,38 @@ fn details(view: &View, s: &Sources) -> BTreeMap<String, String> {
 async fn workloads(s: Sources) -> Result<Vec<WorkloadView>, RouteError> {
     let view = look(s.clone()).await?;
     let mesh = s.mesh.read();
-    let known = |p: &crate::node::PodView| mesh.workload(&p.workload.as_str().into()).map(|w| WorkloadView::from(&**w));
+    let known = |p: &crate::node::PodView| {
+        mesh.workload(&p.workload.as_str().into())
+            .map(|w| WorkloadView::from(&**w))
+    };
     Ok(view.pods.iter().filter_map(known).collect())
 }
 
 /// The live direct flows. Bytes are known at their end only.
 fn connections(s: &Sources) -> Vec<ConnectionView> {
     let now = (observe::monotonic(), SystemTime::now());
-    observe::direct_conns(&s.pins).iter().map(|conn| connection(conn, &s.names, now)).collect()
+    observe::direct_conns(&s.pins)
+        .iter()
+        .map(|conn| connection(conn, &s.names, now))
+        .collect()
 }
 
-fn connection(conn: &DirectConn, names: &Names, (ticks, now): (Duration, SystemTime)) -> ConnectionView {
+fn connection(
+    conn: &DirectConn,
+    names: &Names,
+    (ticks, now): (Duration, SystemTime),
+) -> ConnectionView {
     let (client, server): (IpAddr, IpAddr) = (conn.flow.client.into(), conn.flow.server.into());
-    let (source, destination): (SocketAddr, SocketAddr) =
-        pair((client, conn.flow.client_port), (server, conn.flow.server_port));
-    let identity = |number, address| names.party(number, address).workload.map(|w| w.identity().to_string());
+    let (source, destination): (SocketAddr, SocketAddr) = pair(
+        (client, conn.flow.client_port),
+        (server, conn.flow.server_port),
+    );
+    let identity = |number, address| {
+        names
+            .party(number, address)
+            .workload
+            .map(|w| w.identity().to_string())
+    };
     let age = ticks.saturating_sub(Duration::from_nanos(conn.start_ns));
     ConnectionView {
         direction: "outbound".into(),
@@ -222,12 +284,21 @@ fn config(settings: &Settings) -> ConfigView {
         ("cluster-id".to_owned(), json!(s.cluster_id)),
         ("run-dir".to_owned(), json!(s.run_dir)),
         ("metrics-addr".to_owned(), json!(s.metrics_addr)),
-        ("direct-flows".to_owned(), json!(format!("{:?}", s.direct_flows).to_lowercase())),
+        (
+            "direct-flows".to_owned(),
+            json!(format!("{:?}", s.direct_flows).to_lowercase()),
+        ),
         ("direct-flows-off".to_owned(), json!(s.direct_flows_off)),
-        ("tunnel-wait".to_owned(), json!(format!("{:?}", s.tunnel_wait))),
+        (
+            "tunnel-wait".to_owned(),
+            json!(format!("{:?}", s.tunnel_wait)),
+        ),
         ("add-wait".to_owned(), json!(format!("{:?}", s.add_wait))),
         ("exempt-namespace".to_owned(), json!(s.exempt_namespaces)),
-        ("access-log".to_owned(), json!(format!("{:?}", s.access_log).to_lowercase())),
+        (
+            "access-log".to_owned(),
+            json!(format!("{:?}", s.access_log).to_lowercase()),
+        ),
     ]))
 }
 
@@ -241,8 +312,12 @@ async fn keep_gauges(s: Sources, metrics: Metrics) {
     let mut interval = tokio::time::interval(Duration::from_secs(2));
     loop {
         interval.tick().await;
-        let Ok(view) = look(s.clone()).await else { return };
-        metrics.xds_connected.set(s.client.status().connected_since.is_some().into());
+        let Ok(view) = look(s.clone()).await else {
+            return;
+        };
+        metrics
+            .xds_connected
+            .set(s.client.status().connected_since.is_some().into());
         metrics.tunnel_connected.set(view.tunnel.is_some().into());
         metrics.enrolled.set(counts(&view).enrolled as i64);
         metrics.kernel_errors.set(view.kernel_errors as i64);

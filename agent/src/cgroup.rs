@@ -6,7 +6,8 @@ use std::path::Path;
 
 /// The id of a cgroup v2 directory, which is its inode number; 0 where there is no such directory (yet).
 pub fn id_of(path: Option<&Path>) -> u64 {
-    path.and_then(|p| fs::metadata(p).ok()).map_or(0, |m| m.ino())
+    path.and_then(|p| fs::metadata(p).ok())
+        .map_or(0, |m| m.ino())
 }
 
 /// The cgroup v2 directory of a process, below the mount that `anchor` lies on.
@@ -24,7 +25,9 @@ fn unified(text: &str) -> Option<&str> {
 
 fn mount_of(path: &Path) -> Option<&Path> {
     let device = fs::metadata(path).ok()?.dev();
-    path.ancestors().take_while(|p| fs::metadata(p).is_ok_and(|m| m.dev() == device)).last()
+    path.ancestors()
+        .take_while(|p| fs::metadata(p).is_ok_and(|m| m.dev() == device))
+        .last()
 }
 
 #[cfg(test)]
@@ -33,7 +36,10 @@ mod tests {
 
     #[test]
     fn only_the_unified_hierarchy_counts() {
-        assert_eq!(unified("4:memory:/m\n0::/kubepods/x\n"), Some("/kubepods/x"));
+        assert_eq!(
+            unified("4:memory:/m\n0::/kubepods/x\n"),
+            Some("/kubepods/x")
+        );
         assert_eq!(unified("4:memory:/m\n"), None);
     }
 

@@ -66,12 +66,20 @@ pub struct Answer {
 impl Answer {
     /// Done.
     pub fn done(enrolled: bool) -> Self {
-        Self { ok: true, enrolled, error: None }
+        Self {
+            ok: true,
+            enrolled,
+            error: None,
+        }
     }
 
     /// Not done.
     pub fn failed(error: impl Into<String>) -> Self {
-        Self { ok: false, enrolled: false, error: Some(error.into()) }
+        Self {
+            ok: false,
+            enrolled: false,
+            error: Some(error.into()),
+        }
     }
 }
 
@@ -83,14 +91,18 @@ impl Request {
             Some(value == "enabled")
         };
         let known = self.pod_labels.is_some() && self.namespace_labels.is_some();
-        wants(&self.pod_labels).or_else(|| wants(&self.namespace_labels)).or(known.then_some(false))
+        wants(&self.pod_labels)
+            .or_else(|| wants(&self.namespace_labels))
+            .or(known.then_some(false))
     }
 
     /// What is wrong with it, if anything is.
     pub fn problem(&self) -> Option<&'static str> {
         let bad = |s: &str| s.is_empty() || s.len() > 253 || s.contains(['/', '\0', '\n']);
         if bad(&self.namespace) || bad(&self.name) {
-            return Some("`namespace` and `name` must be the names of a Kubernetes namespace and pod");
+            return Some(
+                "`namespace` and `name` must be the names of a Kubernetes namespace and pod",
+            );
         }
         if self.op == Op::Add && !self.netns.is_absolute() {
             return Some("`netns` must be the absolute path of the pod's network namespace");
@@ -118,19 +130,43 @@ mod tests {
         let base = r#""op":"add","namespace":"shop","name":"web""#;
         let with = |labels: &str| request(&format!("{{{base}{labels}}}")).labelled();
         assert_eq!(with(""), None);
-        assert_eq!(with(r#","pod_labels":{},"namespace_labels":{}"#), Some(false));
+        assert_eq!(
+            with(r#","pod_labels":{},"namespace_labels":{}"#),
+            Some(false)
+        );
         let on = r#""warren.dev/mesh":"enabled""#;
         let off = r#""warren.dev/mesh":"disabled""#;
-        assert_eq!(with(&format!(r#","pod_labels":{{}},"namespace_labels":{{{on}}}"#)), Some(true));
-        assert_eq!(with(&format!(r#","pod_labels":{{{off}}},"namespace_labels":{{{on}}}"#)), Some(false));
-        assert_eq!(with(&format!(r#","pod_labels":{{{on}}},"namespace_labels":{{}}"#)), Some(true));
+        assert_eq!(
+            with(&format!(
+                r#","pod_labels":{{}},"namespace_labels":{{{on}}}"#
+            )),
+            Some(true)
+        );
+        assert_eq!(
+            with(&format!(
+                r#","pod_labels":{{{off}}},"namespace_labels":{{{on}}}"#
+            )),
+            Some(false)
+        );
+        assert_eq!(
+            with(&format!(
+                r#","pod_labels":{{{on}}},"namespace_labels":{{}}"#
+            )),
+            Some(true)
+        );
     }
 
     #[test]
     fn requests_without_what_they_need_are_refused() {
-        let add = r#"{"op":"add","namespace":"shop","name":"web","netns":"/n","addresses":["10.0.0.1"]}"#;
+        let add =
+            r#"{"op":"add","namespace":"shop","name":"web","netns":"/n","addresses":["10.0.0.1"]}"#;
         assert_eq!(request(add).problem(), None);
-        for (from, to) in [("\"/n\"", "\"n\""), ("\"10.0.0.1\"", ""), ("shop", "a/b"), ("web", "")] {
+        for (from, to) in [
+            ("\"/n\"", "\"n\""),
+            ("\"10.0.0.1\"", ""),
+            ("shop", "a/b"),
+            ("web", ""),
+        ] {
             assert!(request(&add.replace(from, to)).problem().is_some(), "{to}");
         }
     }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use warren_abi::{
-    Backend, BackendKey, Config, DirectConn, ListenerKey, LocalWorkload, Pod, ServiceAddr, ServiceEntry, Verdict,
-    VerdictKey,
+    Backend, BackendKey, Config, DirectConn, ListenerKey, LocalWorkload, Pod, ServiceAddr,
+    ServiceEntry, Verdict, VerdictKey,
 };
 
 #[cfg(test)]
@@ -26,8 +26,12 @@ pub struct KernelError {
 
 fn hint(cause: &str) -> &'static str {
     match cause {
-        c if c.contains("E2BIG") || c.contains("os error 7") => "; the map is full (see warren_bpf_map_entries)",
-        c if c.contains("os error 1)") => "; the agent needs CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN",
+        c if c.contains("E2BIG") || c.contains("os error 7") => {
+            "; the map is full (see warren_bpf_map_entries)"
+        }
+        c if c.contains("os error 1)") => {
+            "; the agent needs CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN"
+        }
         _ => "",
     }
 }

@@ -9,9 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use parking_lot::Mutex;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 
 /// Longest queue of connections that the tunnel has not accepted yet.
@@ -35,7 +35,22 @@ impl Netns {
     pub fn open(path: &Path) -> io::Result<Self> {
         let fd = OwnedFd::from(File::open(path)?);
         let (cookie, diag) = inside(fd.as_fd(), || Ok((own_cookie()?, diag_socket()?)))?;
-        Ok(Self { fd, cookie, diag: Mutex::new(diag) })
+        Ok(Self {
+            fd,
+            cookie,
+            diag: Mutex::new(diag),
+        })
+    }
+
+    /// A namespace that is none, for tests that enter no namespace.
+    #[cfg(test)]
+    pub fn fake(cookie: u64) -> Self {
+        let null = || OwnedFd::from(File::open("/dev/null").expect("/dev/null"));
+        Self {
+            fd: null(),
+            cookie,
+            diag: Mutex::new(null()),
+        }
     }
 
     /// Runs `work` inside the namespace and waits for it.
@@ -44,7 +59,10 @@ impl Netns {
     }
 
     /// Makes the listeners of a pod: one a kind and family, in the order of `kinds` and `families`.
-    pub fn listeners<K: Copy + Send + Sync>(&self, wanted: &[(K, IpAddr)]) -> io::Result<Vec<(K, IpAddr, OwnedFd)>> {
+    pub fn listeners<K: Copy + Send + Sync>(
+        &self,
+        wanted: &[(K, IpAddr)],
+    ) -> io::Result<Vec<(K, IpAddr, OwnedFd)>> {
         let one = |&(kind, ip): &(K, IpAddr)| Ok((kind, ip, listener(ip.is_ipv4())?));
         self.run(|| wanted.iter().map(one).collect())
     }
@@ -71,7 +89,11 @@ pub fn own_cookie() -> io::Result<u64> {
             &raw mut length,
         )
     };
-    if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(cookie)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The cookie of the namespace at `path`.
@@ -80,27 +102,49 @@ pub fn cookie_of(path: &Path) -> io::Result<u64> {
     inside(fd.as_fd(), own_cookie)
 }
 
-fn inside<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+fn inside<T: Send>(
+    netns: BorrowedFd<'_>,
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
     let enter_and_work = || {
         setns(netns, CloneFlags::CLONE_NEWNET)?;
         work()
     };
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("netns".into()).spawn_scoped(scope, enter_and_work)?;
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread inside the network namespace panicked")))
+        let thread = std::thread::Builder::new()
+            .name("netns".into())
+            .spawn_scoped(scope, enter_and_work)?;
+        thread.join().unwrap_or_else(|_| {
+            Err(io::Error::other(
+                "the thread inside the network namespace panicked",
+            ))
+        })
     })
 }
 
 fn diag_socket() -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC;
-    Ok(socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkSockDiag)?)
+    Ok(socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        flags,
+        SockProtocol::NetlinkSockDiag,
+    )?)
 }
 
 /// A listener on any port of the loopback interface. Close-on-exec, and non-blocking for the one that accepts.
 fn listener(v4: bool) -> io::Result<OwnedFd> {
-    let socket = Socket::new(if v4 { Domain::IPV4 } else { Domain::IPV6 }, Type::STREAM, None)?;
+    let socket = Socket::new(
+        if v4 { Domain::IPV4 } else { Domain::IPV6 },
+        Type::STREAM,
+        None,
+    )?;
     socket.set_nonblocking(true)?;
-    let ip: IpAddr = if v4 { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+    let ip: IpAddr = if v4 {
+        Ipv4Addr::LOCALHOST.into()
+    } else {
+        Ipv6Addr::LOCALHOST.into()
+    };
     if !v4 {
         socket.set_only_v6(true)?;
     }
@@ -110,7 +154,11 @@ fn listener(v4: bool) -> io::Result<OwnedFd> {
             return Err(error);
         }
         // The loopback interface is not up (yet).
-        if v4 { socket.set_freebind_v4(true)? } else { socket.set_freebind_v6(true)? }
+        if v4 {
+            socket.set_freebind_v4(true)?
+        } else {
+            socket.set_freebind_v6(true)?
+        }
         socket.bind(&address)?;
     }
     socket.listen(BACKLOG)?;

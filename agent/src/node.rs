@@ -26,6 +26,9 @@ mod services;
 mod tunnel;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub use message::{Effect, Input};
 pub use restore::Leftover;
 pub use view::{PodView, View};
@@ -87,7 +90,13 @@ pub struct Node<K> {
 
 impl<K: Kernel> Node<K> {
     /// A node without pods; [`Node::restore`] comes next.
-    pub fn new(options: Options, kernel: K, mesh: Arc<RwLock<Mesh>>, names: Arc<Names>, now: Instant) -> Self {
+    pub fn new(
+        options: Options,
+        kernel: K,
+        mesh: Arc<RwLock<Mesh>>,
+        names: Arc<Names>,
+        now: Instant,
+    ) -> Self {
         Self {
             options,
             kernel,
@@ -98,7 +107,10 @@ impl<K: Kernel> Node<K> {
             next_number: 1,
             services: ServiceTable::default(),
             config: Config::default(),
-            tunnel: Tunnel { gone_since: Some(now), ..Tunnel::default() },
+            tunnel: Tunnel {
+                gone_since: Some(now),
+                ..Tunnel::default()
+            },
             locality: Locality::default(),
             policies_synced: false,
             addresses_synced: false,
@@ -116,7 +128,7 @@ impl<K: Kernel> Node<K> {
             Input::Listening(number, result) => self.listening(number, result, now),
             Input::TunnelUp { link, instance } => self.tunnel_up(link, instance, now),
             Input::TunnelDown { link } => self.tunnel_down(link, now),
-            Input::FromTunnel { link, message, fds } => self.from_tunnel(link, message, fds, now),
+            Input::FromTunnel { link, message, fds } => self.hear(link, message, fds, now),
             Input::Xds(update) => self.apply(*update, now),
             Input::Wanted(questions) => questions.iter().for_each(|q| self.answer_question(q)),
             Input::Cgroups { tunnel, kubelet } => self.cgroups(tunnel, kubelet),
@@ -149,7 +161,8 @@ impl<K: Kernel> Node<K> {
 
     fn save(&mut self) {
         let pods = self.pods.values().map(|p| p.record.clone()).collect();
-        self.effects.push(Effect::Save(Saved::new(self.next_number, pods)));
+        self.effects
+            .push(Effect::Save(Saved::new(self.next_number, pods)));
     }
 
     /// Logs and counts a failed change; true where it was done.

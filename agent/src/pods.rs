@@ -129,7 +129,11 @@ impl Pod {
 
     /// Its address of one family.
     pub fn ip(&self, v4: bool) -> Option<IpAddr> {
-        self.record.addresses.iter().copied().find(|ip| ip.is_ipv4() == v4)
+        self.record
+            .addresses
+            .iter()
+            .copied()
+            .find(|ip| ip.is_ipv4() == v4)
     }
 
     /// The listeners that it needs, each with the address that it stands for.
@@ -137,7 +141,9 @@ impl Pod {
         let kinds = [Traffic::Outbound, Traffic::Plaintext, Traffic::Hbone];
         let one = |ip: &IpAddr| {
             let (ip, family) = (*ip, if ip.is_ipv4() { Family::V4 } else { Family::V6 });
-            kinds.into_iter().map(move |kind| (ListenerKind { kind, family }, ip))
+            kinds
+                .into_iter()
+                .map(move |kind| (ListenerKind { kind, family }, ip))
         };
         self.record.addresses.iter().flat_map(one).collect()
     }
@@ -150,5 +156,8 @@ pub fn listener_key(kind: ListenerKind, ip: IpAddr) -> ListenerKey {
         Traffic::Plaintext => LISTENER_PLAINTEXT,
         Traffic::Hbone => LISTENER_HBONE,
     };
-    ListenerKey { ip: ip.into(), kind }
+    ListenerKey {
+        ip: ip.into(),
+        kind,
+    }
 }

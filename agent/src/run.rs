@@ -43,11 +43,16 @@ const CGROUP_CHECK: Duration = Duration::from_secs(1);
 /// Something that the agent cannot do without is missing.
 pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
     let started = warren_admin::types::Timestamp::now();
-    tracing::info!(?settings, version = warren_admin::VERSION, "warren-agent starts");
+    tracing::info!(
+        ?settings,
+        version = warren_admin::VERSION,
+        "warren-agent starts"
+    );
     if let Some(missing) = requirements::missing(&requirements::check(&settings.cgroup)) {
         anyhow::bail!("this machine lacks what the agent needs: {missing}");
     }
-    fs::create_dir_all(&settings.run_dir).with_context(|| format!("--run-dir {}", settings.run_dir.display()))?;
+    fs::create_dir_all(&settings.run_dir)
+        .with_context(|| format!("--run-dir {}", settings.run_dir.display()))?;
     mount::raise_limits();
     mount::ensure_bpffs(&settings.pins())?;
     let pins = Pins::create(&settings.pins())?;
@@ -58,7 +63,11 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
     warren_admin::process::register(&mut registry);
     let metrics = Metrics::new(&mut registry);
     registry.register_collector(Box::new(MapCollector { pins: pins.clone() }));
-    let (mesh, names, revoked) = (Arc::new(RwLock::new(Mesh::on_network(settings.network.as_str()))), Arc::new(Names::default()), Arc::new(Revoked::default()));
+    let (mesh, names, revoked) = (
+        Arc::new(RwLock::new(Mesh::on_network(settings.network.as_str()))),
+        Arc::new(Names::default()),
+        Arc::new(Revoked::default()),
+    );
     let writer = LogWriter::start(settings.access_log)?;
 
     let (node, events) = start_node(&settings, loaded, &mesh, &names)?;
@@ -68,12 +77,40 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
     let run_dir = &settings.run_dir;
     tokio::spawn(cni::serve(&run_dir.join("cni.sock"), inputs.clone()).context("RUN/cni.sock")?);
     let agent_sock = run_dir.join("agent.sock");
-    tokio::spawn(tunnel::serve(&agent_sock, inputs.clone(), outbox.clone(), settings.cgroup.clone(), found)?);
+    tokio::spawn(tunnel::serve(
+        &agent_sock,
+        inputs.clone(),
+        outbox.clone(),
+        settings.cgroup.clone(),
+        found,
+    )?);
     let client = start_xds(&settings, inputs.clone());
-    let accounting = Accounting::new(names.clone(), metrics.clone(), writer.clone(), revoked.clone());
-    tokio::spawn(read_events(events.into_async()?, accounting, inputs.clone()));
-    tokio::spawn(watch_cgroups(settings.clone(), tunnel_cgroup, inputs.clone()));
-    let sources = Sources { inputs: inputs.clone(), mesh, names, pins, client, settings: settings.clone(), started, writer };
+    let accounting = Accounting::new(
+        names.clone(),
+        metrics.clone(),
+        writer.clone(),
+        revoked.clone(),
+    );
+    tokio::spawn(read_events(
+        events.into_async()?,
+        accounting,
+        inputs.clone(),
+    ));
+    tokio::spawn(watch_cgroups(
+        settings.clone(),
+        tunnel_cgroup,
+        inputs.clone(),
+    ));
+    let sources = Sources {
+        inputs: inputs.clone(),
+        mesh,
+        names,
+        pins,
+        client,
+        settings: settings.clone(),
+        started,
+        writer,
+    };
     admin::serve(sources, log, registry, metrics.clone()).await?;
     let hands = effects::Hands::new(inputs.clone(), outbox, run_dir.join("pods.json"), revoked);
     tokio::select! {
@@ -99,11 +136,17 @@ fn start_node(
         exempt: settings.exempt_namespaces.clone(),
         direct: DirectSettings {
             off: settings.direct_flows == Switch::Off,
-            namespaces_off: settings.direct_flows_off.iter().map(|ns| ns.as_str().into()).collect(),
+            namespaces_off: settings
+                .direct_flows_off
+                .iter()
+                .map(|ns| ns.as_str().into())
+                .collect(),
         },
     };
     let host_netns = match &settings.host_netns {
-        Some(path) => netns::cookie_of(path).with_context(|| format!("--host-netns {}", path.display()))?,
+        Some(path) => {
+            netns::cookie_of(path).with_context(|| format!("--host-netns {}", path.display()))?
+        }
         None => netns::own_cookie().context("the cookie of the agent's own network namespace")?,
     };
     let left = Leftover {
@@ -123,7 +166,11 @@ fn start_node(
 }
 
 fn start_xds(settings: &Settings, inputs: mpsc::Sender<Input>) -> xds::Client {
-    let pod = if settings.pod_name.is_empty() { format!("warren-agent-{}", settings.node) } else { settings.pod_name.clone() };
+    let pod = if settings.pod_name.is_empty() {
+        format!("warren-agent-{}", settings.node)
+    } else {
+        settings.pod_name.clone()
+    };
     let target = Target {
         address: settings.xds.clone(),
         root_cert: settings.roots(),
@@ -148,7 +195,12 @@ fn start_xds(settings: &Settings, inputs: mpsc::Sender<Input>) -> xds::Client {
     client
 }
 
-async fn drive(mut node: Node<Maps>, mut inbox: mpsc::Receiver<Input>, hands: effects::Hands, metrics: Metrics) {
+async fn drive(
+    mut node: Node<Maps>,
+    mut inbox: mpsc::Receiver<Input>,
+    hands: effects::Hands,
+    metrics: Metrics,
+) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
@@ -169,7 +221,11 @@ async fn drive(mut node: Node<Maps>, mut inbox: mpsc::Receiver<Input>, hands: ef
     }
 }
 
-async fn read_events(mut events: bpf::AsyncEvents, mut accounting: Accounting, inputs: mpsc::Sender<Input>) {
+async fn read_events(
+    mut events: bpf::AsyncEvents,
+    mut accounting: Accounting,
+    inputs: mpsc::Sender<Input>,
+) {
     loop {
         match events.next().await {
             Ok(batch) => {
@@ -178,23 +234,42 @@ async fn read_events(mut events: bpf::AsyncEvents, mut accounting: Accounting, i
                     return;
                 }
             }
-            Err(error) => return tracing::error!(%error, "the kernel's events cannot be read any more"),
+            Err(error) => {
+                return tracing::error!(%error, "the kernel's events cannot be read any more");
+            }
         }
     }
 }
 
-async fn watch_cgroups(settings: Settings, found: watch::Receiver<Option<PathBuf>>, inputs: mpsc::Sender<Input>) {
+async fn watch_cgroups(
+    settings: Settings,
+    found: watch::Receiver<Option<PathBuf>>,
+    inputs: mpsc::Sender<Input>,
+) {
     let mut before = None;
     let mut interval = tokio::time::interval(CGROUP_CHECK);
     loop {
         interval.tick().await;
-        let tunnel = settings.tunnel_cgroup.clone().or_else(|| found.borrow().clone());
-        let now = (cgroup::id_of(tunnel.as_deref()), cgroup::id_of(settings.kubelet_cgroup.as_deref()));
+        let tunnel = settings
+            .tunnel_cgroup
+            .clone()
+            .or_else(|| found.borrow().clone());
+        let now = (
+            cgroup::id_of(tunnel.as_deref()),
+            cgroup::id_of(settings.kubelet_cgroup.as_deref()),
+        );
         if before == Some(now) {
             continue;
         }
         before = Some(now);
-        if inputs.send(Input::Cgroups { tunnel: now.0, kubelet: now.1 }).await.is_err() {
+        if inputs
+            .send(Input::Cgroups {
+                tunnel: now.0,
+                kubelet: now.1,
+            })
+            .await
+            .is_err()
+        {
             return;
         }
     }
@@ -207,7 +282,12 @@ async fn watch_cgroups(settings: Settings, found: watch::Receiver<Option<PathBuf
 pub fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.file_type().is_socket() => fs::remove_file(path)?,
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is no socket", path.display()))),
+        Ok(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("{} is no socket", path.display()),
+            ));
+        }
         Err(_) => {}
     }
     let listener = UnixListener::bind(path)?;

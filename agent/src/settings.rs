@@ -45,7 +45,12 @@ pub struct Settings {
     #[arg(long, env = "WARREN_NODE", global = true, default_value = "")]
     pub node: String,
     /// cgroup v2 directory where programs attach: the root in production.
-    #[arg(long, env = "WARREN_CGROUP", global = true, default_value = "/sys/fs/cgroup")]
+    #[arg(
+        long,
+        env = "WARREN_CGROUP",
+        global = true,
+        default_value = "/sys/fs/cgroup"
+    )]
     pub cgroup: PathBuf,
     /// The tunnel's cgroup; without it, the one of the process that connects to the node socket.
     #[arg(long, env = "WARREN_TUNNEL_CGROUP")]
@@ -87,7 +92,11 @@ pub struct Settings {
     #[arg(long, env = "WARREN_DIRECT_FLOWS", default_value = "on")]
     pub direct_flows: Switch,
     /// Namespace without direct flows; may be repeated, or separated by commas.
-    #[arg(long = "direct-flows-off", env = "WARREN_DIRECT_FLOWS_OFF", value_delimiter = ',')]
+    #[arg(
+        long = "direct-flows-off",
+        env = "WARREN_DIRECT_FLOWS_OFF",
+        value_delimiter = ','
+    )]
     pub direct_flows_off: Vec<String>,
     /// How long listeners outlive a tunnel that is gone, before waiting clients are reset.
     #[arg(long, env = "WARREN_TUNNEL_WAIT", default_value = "10s", value_parser = duration)]
@@ -132,19 +141,27 @@ impl Settings {
 
     /// The kernel object.
     pub fn object(&self) -> PathBuf {
-        let beside = || std::env::current_exe().unwrap_or_default().with_file_name("warren-ebpf");
+        let beside = || {
+            std::env::current_exe()
+                .unwrap_or_default()
+                .with_file_name("warren-ebpf")
+        };
         self.bpf_object.clone().unwrap_or_else(beside)
     }
 
     /// The controller's roots.
     pub fn roots(&self) -> PathBuf {
-        self.root_cert.clone().unwrap_or_else(|| self.run_dir.join("root-cert.pem"))
+        self.root_cert
+            .clone()
+            .unwrap_or_else(|| self.run_dir.join("root-cert.pem"))
     }
 
     /// What is wrong with them, if anything is.
     pub fn problem(&self) -> Option<String> {
         if self.node.is_empty() && self.pin_dir.is_none() {
-            return Some("--node is needed: the name of this node, as the controller knows it".into());
+            return Some(
+                "--node is needed: the name of this node, as the controller knows it".into(),
+            );
         }
         if self.node.contains('/') {
             return Some(format!("--node `{}` is no name of a node", self.node));
@@ -161,8 +178,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     match &text[at..] {
         "ms" => Ok(Duration::from_millis(number)),
         "s" => Ok(Duration::from_secs(number)),
-        "m" => number.checked_mul(60).map(Duration::from_secs).ok_or_else(bad),
-        "h" => number.checked_mul(3600).map(Duration::from_secs).ok_or_else(bad),
+        "m" => number
+            .checked_mul(60)
+            .map(Duration::from_secs)
+            .ok_or_else(bad),
+        "h" => number
+            .checked_mul(3600)
+            .map(Duration::from_secs)
+            .ok_or_else(bad),
         _ => Err(bad()),
     }
 }
@@ -183,7 +206,10 @@ mod tests {
     #[test]
     fn pins_of_a_node_have_no_dots() {
         let cli = Cli::try_parse_from(["warren-agent", "--node", "a.b.c"]).unwrap();
-        assert_eq!(cli.settings.pins(), PathBuf::from("/sys/fs/bpf/warren/a_b_c"));
+        assert_eq!(
+            cli.settings.pins(),
+            PathBuf::from("/sys/fs/bpf/warren/a_b_c")
+        );
         assert_eq!(cli.settings.problem(), None);
         let cli = Cli::try_parse_from(["warren-agent", "cleanup", "--node", "a"]).unwrap();
         assert!(matches!(cli.command, Some(Command::Cleanup)));

@@ -25,10 +25,17 @@ pub type Pair = (SocketAddr, SocketAddr);
 /// # Errors
 /// The kernel refuses (CAP_NET_ADMIN in the namespace is missing, or CONFIG_INET_DIAG_DESTROY) or does not answer.
 pub fn destroy(diag: BorrowedFd<'_>, pairs: &HashSet<Pair>) -> io::Result<usize> {
-    setsockopt(&diag, sockopt::ReceiveTimeout, &TimeVal::seconds(ANSWER_LIMIT))?;
+    setsockopt(
+        &diag,
+        sockopt::ReceiveTimeout,
+        &TimeVal::seconds(ANSWER_LIMIT),
+    )?;
     let mut ended = 0;
     for family in [libc::AF_INET, libc::AF_INET6] {
-        for socket in dump(diag, family as u8)?.iter().filter(|s| is_end_of(s, pairs)) {
+        for socket in dump(diag, family as u8)?
+            .iter()
+            .filter(|s| is_end_of(s, pairs))
+        {
             ended += usize::from(destroy_one(diag, socket)?);
         }
     }
@@ -59,7 +66,11 @@ pub fn dump(diag: BorrowedFd<'_>, family: u8) -> io::Result<Vec<DiagSocket>> {
 
 /// Ends one socket; false if it was gone already.
 fn destroy_one(diag: BorrowedFd<'_>, socket: &DiagSocket) -> io::Result<bool> {
-    send(diag.as_raw_fd(), &destroy_request(socket), MsgFlags::empty())?;
+    send(
+        diag.as_raw_fd(),
+        &destroy_request(socket),
+        MsgFlags::empty(),
+    )?;
     let mut buffer = [0u8; 4096];
     loop {
         let length = receive(diag, &mut buffer)?;
@@ -78,7 +89,12 @@ fn receive(diag: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match recv(diag.as_fd().as_raw_fd(), buffer, MsgFlags::empty()) {
             Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => return Err(io::Error::new(io::ErrorKind::TimedOut, "sock_diag gave no answer")),
+            Err(Errno::EAGAIN) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "sock_diag gave no answer",
+                ));
+            }
             other => return Ok(other?),
         }
     }
@@ -86,7 +102,10 @@ fn receive(diag: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// A pair in canonical form, IPv4-mapped addresses turned into IPv4.
 pub fn pair(client: (IpAddr, u16), server: (IpAddr, u16)) -> Pair {
-    (SocketAddr::new(client.0.to_canonical(), client.1), SocketAddr::new(server.0.to_canonical(), server.1))
+    (
+        SocketAddr::new(client.0.to_canonical(), client.1),
+        SocketAddr::new(server.0.to_canonical(), server.1),
+    )
 }
 
 #[cfg(test)]
@@ -97,13 +116,22 @@ mod tests {
 
     #[test]
     fn an_established_connection_is_found_at_both_ends() {
-        let diag = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag);
+        let diag = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkSockDiag,
+        );
         let diag = diag.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let ends = HashSet::from([(client.local_addr().unwrap(), client.peer_addr().unwrap())]);
         let found = dump(diag.as_fd(), libc::AF_INET as u8).unwrap();
         assert_eq!(found.iter().filter(|s| is_end_of(s, &ends)).count(), 2);
-        assert!(found.iter().all(|s| s.local != listener.local_addr().unwrap() || s.remote.port() != 0));
+        assert!(
+            found
+                .iter()
+                .all(|s| s.local != listener.local_addr().unwrap() || s.remote.port() != 0)
+        );
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use warren_api::node::{AgentSocket, Error, Listener, ToAgent, ToTunnel};
@@ -22,14 +23,19 @@ pub type Outgoing = (ToTunnel, Vec<Arc<dyn AsFd + Send + Sync>>);
 
 /// Where messages to the tunnel go.
 #[derive(Clone, Default)]
-pub struct Outbox(Arc<parking_lot::Mutex<Option<(u64, mpsc::Sender<Outgoing>)>>>);
+pub struct Outbox(Arc<Mutex<Option<Place>>>);
+
+/// The connection that is used, and its queue.
+type Place = (u64, mpsc::Sender<Outgoing>);
 
 impl Outbox {
     /// Queues a message for the connection `link`; drops it if another one is used by now. A tunnel that does not read is
     /// disconnected rather than waited for.
     pub fn send(&self, link: u64, message: Outgoing) {
         let mut place = self.0.lock();
-        let Some((_, queue)) = place.as_ref().filter(|(current, _)| *current == link) else { return };
+        let Some((_, queue)) = place.as_ref().filter(|(current, _)| *current == link) else {
+            return;
+        };
         if queue.try_send(message).is_err() {
             tracing::error!("the tunnel does not read its messages: it is disconnected");
             *place = None;
@@ -82,8 +88,12 @@ async fn accept(
         };
         link += 1;
         if let Ok(peer) = getsockopt(&socket, PeerCredentials) {
-            let dir = u32::try_from(peer.pid()).ok().and_then(|pid| crate::cgroup::of_process(pid, &cgroup));
-            found.send_if_modified(|old| dir.is_some() && std::mem::replace(old, dir.clone()) != dir);
+            let dir = u32::try_from(peer.pid())
+                .ok()
+                .and_then(|pid| crate::cgroup::of_process(pid, &cgroup));
+            found.send_if_modified(|old| {
+                dir.is_some() && std::mem::replace(old, dir.clone()) != dir
+            });
         }
         let (node, outbox) = (node.clone(), outbox.clone());
         tokio::spawn(async move { converse(link, socket, node, outbox).await });
@@ -96,7 +106,12 @@ async fn converse(link: u64, socket: AgentSocket, node: mpsc::Sender<Input>, out
             tracing::info!(version, instance, "a tunnel says hello");
             instance
         }
-        other => return tracing::warn!(?other, "node socket: a connection did not begin with hello: closed"),
+        other => {
+            return tracing::warn!(
+                ?other,
+                "node socket: a connection did not begin with hello: closed"
+            );
+        }
     };
     let (queue, messages) = mpsc::channel(QUEUE);
     outbox.put(link, queue);
@@ -125,12 +140,18 @@ async fn read(link: u64, socket: &AgentSocket, node: &mpsc::Sender<Input>) {
     loop {
         match socket.recv().await {
             Ok(Some((message, fds))) => {
-                if node.send(Input::FromTunnel { link, message, fds }).await.is_err() {
+                if node
+                    .send(Input::FromTunnel { link, message, fds })
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }
             Ok(None) => return,
-            Err(error @ (Error::Malformed(_) | Error::TooLong | Error::TooManyFds)) => tracing::warn!("{error}"),
+            Err(error @ (Error::Malformed(_) | Error::TooLong | Error::TooManyFds)) => {
+                tracing::warn!("{error}")
+            }
             Err(error) => return tracing::warn!("{error}"),
         }
     }

@@ -16,7 +16,10 @@ pub fn access(flow: &Flow, id: u64) -> Line {
     let mut line = head("access", flow, id);
     line.push("bytes_sent", json!(flow.sent));
     line.push("bytes_received", json!(flow.received));
-    line.push("duration_ms", json!((flow.nanoseconds / 1000) as f64 / 1000.0));
+    line.push(
+        "duration_ms",
+        json!((flow.nanoseconds / 1000) as f64 / 1000.0),
+    );
     line.push("rtt_us", json!(flow.rtt_us));
     line.push("flags", json!(flow.flags()));
     if flow.revoked {
@@ -38,8 +41,18 @@ fn head(kind: &'static str, flow: &Flow, id: u64) -> Line {
     line.push("type", json!(kind));
     line.push("connection", json!(id));
     line.push("reporter", json!("source"));
-    line.party(["source", "source_workload", "source_identity"], &flow.source);
-    line.party(["destination", "destination_workload", "destination_identity"], &flow.destination);
+    line.party(
+        ["source", "source_workload", "source_identity"],
+        &flow.source,
+    );
+    line.party(
+        [
+            "destination",
+            "destination_workload",
+            "destination_identity",
+        ],
+        &flow.destination,
+    );
     if let Some((service, _)) = &flow.service {
         line.push("service", json!(service));
     }
@@ -54,7 +67,9 @@ fn head(kind: &'static str, flow: &Flow, id: u64) -> Line {
 impl Line {
     /// Writes the line, without a line end.
     pub fn render(&self, format: Format) -> String {
-        let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+        let now = OffsetDateTime::now_utc()
+            .format(&Rfc3339)
+            .unwrap_or_default();
         if format == Format::Json {
             let mut map = Map::from_iter([("time".to_owned(), json!(now))]);
             map.extend(self.0.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
@@ -87,7 +102,9 @@ impl Line {
 
 /// Whether a text value needs no quotes.
 fn plain(s: &str) -> bool {
-    !s.is_empty() && s.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'=')
+    !s.is_empty()
+        && s.bytes()
+            .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'=')
 }
 
 #[cfg(test)]
@@ -95,7 +112,10 @@ mod tests {
     use super::*;
 
     fn flow() -> Flow {
-        let party = |a: &str| Party { address: a.parse().unwrap(), workload: None };
+        let party = |a: &str| Party {
+            address: a.parse().unwrap(),
+            workload: None,
+        };
         Flow {
             source: party("10.0.0.1:40000"),
             destination: party("10.0.0.2:80"),
@@ -114,8 +134,14 @@ mod tests {
     fn text_and_json_say_the_same() {
         let line = access(&flow(), 1);
         let text = line.render(Format::Text);
-        assert!(text.contains(" access connection=1 reporter=source source=10.0.0.1:40000 "), "{text}");
-        assert!(text.ends_with("bytes_sent=3 bytes_received=5 duration_ms=1.5 rtt_us=20 flags=-"), "{text}");
+        assert!(
+            text.contains(" access connection=1 reporter=source source=10.0.0.1:40000 "),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("bytes_sent=3 bytes_received=5 duration_ms=1.5 rtt_us=20 flags=-"),
+            "{text}"
+        );
         let json: Value = serde_json::from_str(&line.render(Format::Json)).unwrap();
         assert_eq!(json["security"], "kernel");
         assert_eq!(json["policy"], "shop/allow-web");
@@ -123,8 +149,19 @@ mod tests {
 
     #[test]
     fn what_policy_ended_says_so() {
-        let flow = Flow { revoked: true, ..flow() };
-        assert!(access(&flow, 1).render(Format::Text).contains("verdict=deny"));
-        assert!(denial(&flow, 1, 4).render(Format::Text).contains(" denial denial=4 "));
+        let flow = Flow {
+            revoked: true,
+            ..flow()
+        };
+        assert!(
+            access(&flow, 1)
+                .render(Format::Text)
+                .contains("verdict=deny")
+        );
+        assert!(
+            denial(&flow, 1, 4)
+                .render(Format::Text)
+                .contains(" denial denial=4 ")
+        );
     }
 }

@@ -81,26 +81,75 @@ impl Metrics {
             log_lost: Gauge::default(),
             queue: Gauge::default(),
         };
-        r.register("tcp_connections_opened", "Connections that were taken", this.opened.clone());
-        r.register("tcp_connections_closed", "Connections that ended, by how", this.closed.clone());
-        r.register_with_unit("tcp_sent", "From client to server", Unit::Bytes, this.sent.clone());
-        r.register_with_unit("tcp_received", "From server to client", Unit::Bytes, this.received.clone());
+        r.register(
+            "tcp_connections_opened",
+            "Connections that were taken",
+            this.opened.clone(),
+        );
+        r.register(
+            "tcp_connections_closed",
+            "Connections that ended, by how",
+            this.closed.clone(),
+        );
+        r.register_with_unit(
+            "tcp_sent",
+            "From client to server",
+            Unit::Bytes,
+            this.sent.clone(),
+        );
+        r.register_with_unit(
+            "tcp_received",
+            "From server to client",
+            Unit::Bytes,
+            this.received.clone(),
+        );
         let life = "Life of connections that ended";
-        r.register_with_unit("tcp_connection_duration", life, Unit::Seconds, this.duration.clone());
-        r.register("denials", "Direct flows ended by policy; equals the last number in the denial log", this.denials.clone());
-        r.register("xds_connected", "1 while connected to the controller", this.xds_connected.clone());
-        r.register("tunnel_connected", "1 while a tunnel is connected", this.tunnel_connected.clone());
+        r.register_with_unit(
+            "tcp_connection_duration",
+            life,
+            Unit::Seconds,
+            this.duration.clone(),
+        );
+        r.register(
+            "denials",
+            "Direct flows ended by policy; equals the last number in the denial log",
+            this.denials.clone(),
+        );
+        r.register(
+            "xds_connected",
+            "1 while connected to the controller",
+            this.xds_connected.clone(),
+        );
+        r.register(
+            "tunnel_connected",
+            "1 while a tunnel is connected",
+            this.tunnel_connected.clone(),
+        );
         r.register("pods_enrolled", "Pods in the mesh", this.enrolled.clone());
-        r.register("bpf_refused_changes", "Changes of maps and links that the kernel refused", this.kernel_errors.clone());
-        r.register("access_log_lost_lines", "Log lines lost because the log was not read fast enough", this.log_lost.clone());
-        r.register("agent_queue_length", "Inputs that wait to be handled", this.queue.clone());
+        r.register(
+            "bpf_refused_changes",
+            "Changes of maps and links that the kernel refused",
+            this.kernel_errors.clone(),
+        );
+        r.register(
+            "access_log_lost_lines",
+            "Log lines lost because the log was not read fast enough",
+            this.log_lost.clone(),
+        );
+        r.register(
+            "agent_queue_length",
+            "Inputs that wait to be handled",
+            this.queue.clone(),
+        );
         this
     }
 
     /// A direct flow began.
     pub fn opened(&self, flow: &Flow) {
         for reporter in REPORTERS {
-            self.opened.get_or_create(&labels(reporter, flow, "allow", "-")).inc();
+            self.opened
+                .get_or_create(&labels(reporter, flow, "allow", "-"))
+                .inc();
         }
     }
 
@@ -110,8 +159,12 @@ impl Metrics {
             let open = labels(reporter, flow, "allow", "-");
             self.sent.get_or_create(&open).inc_by(flow.sent);
             self.received.get_or_create(&open).inc_by(flow.received);
-            self.duration.get_or_create(&open).observe(flow.nanoseconds as f64 / 1e9);
-            self.closed.get_or_create(&labels(reporter, flow, flow.verdict(), flow.flags())).inc();
+            self.duration
+                .get_or_create(&open)
+                .observe(flow.nanoseconds as f64 / 1e9);
+            self.closed
+                .get_or_create(&labels(reporter, flow, flow.verdict(), flow.flags()))
+                .inc();
         }
     }
 
@@ -122,11 +175,28 @@ impl Metrics {
     }
 }
 
-fn labels(reporter: &'static str, flow: &Flow, verdict: &'static str, flags: &'static str) -> TrafficLabels {
+fn labels(
+    reporter: &'static str,
+    flow: &Flow,
+    verdict: &'static str,
+    flags: &'static str,
+) -> TrafficLabels {
     let unknown = || "unknown".to_owned();
-    let name = |p: &Party| p.workload.as_ref().map_or_else(unknown, |w| w.workload_name.to_string());
-    let namespace = |p: &Party| p.workload.as_ref().map_or_else(unknown, |w| w.namespace.to_string());
-    let principal = |p: &Party| p.workload.as_ref().map_or_else(unknown, |w| w.identity().to_string());
+    let name = |p: &Party| {
+        p.workload
+            .as_ref()
+            .map_or_else(unknown, |w| w.workload_name.to_string())
+    };
+    let namespace = |p: &Party| {
+        p.workload
+            .as_ref()
+            .map_or_else(unknown, |w| w.namespace.to_string())
+    };
+    let principal = |p: &Party| {
+        p.workload
+            .as_ref()
+            .map_or_else(unknown, |w| w.identity().to_string())
+    };
     TrafficLabels {
         reporter,
         source_workload: name(&flow.source),
@@ -135,7 +205,10 @@ fn labels(reporter: &'static str, flow: &Flow, verdict: &'static str, flags: &'s
         destination_workload: name(&flow.destination),
         destination_namespace: namespace(&flow.destination),
         destination_principal: principal(&flow.destination),
-        destination_service: flow.service.as_ref().map_or_else(unknown, |(_, hostname)| hostname.clone()),
+        destination_service: flow
+            .service
+            .as_ref()
+            .map_or_else(unknown, |(_, hostname)| hostname.clone()),
         security_policy: "kernel",
         verdict,
         response_flags: flags,
@@ -152,14 +225,27 @@ pub struct MapCollector {
 impl Collector for MapCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let usage = observe::usage(&self.pins);
-        let counted = usage.iter().filter_map(|m| Some((m.name.as_str(), m.entries?)));
-        family(&mut encoder, "warren_bpf_map_entries", "Entries of a map", counted)?;
+        let counted = usage
+            .iter()
+            .filter_map(|m| Some((m.name.as_str(), m.entries?)));
+        family(
+            &mut encoder,
+            "warren_bpf_map_entries",
+            "Entries of a map",
+            counted,
+        )?;
         let limits = usage.iter().map(|m| (m.name.as_str(), m.max_entries));
-        family(&mut encoder, "warren_bpf_map_max_entries", "Room for entries of a map", limits)?;
+        family(
+            &mut encoder,
+            "warren_bpf_map_max_entries",
+            "Room for entries of a map",
+            limits,
+        )?;
         let counters = observe::counters(&self.pins);
         let help = "What the kernel programs counted";
         let sample = ConstCounter::new(0u64);
-        let mut events = encoder.encode_descriptor("warren_bpf_events", help, None, sample.metric_type())?;
+        let mut events =
+            encoder.encode_descriptor("warren_bpf_events", help, None, sample.metric_type())?;
         for ((_, name), value) in observe::COUNTER_NAMES.iter().zip(counters) {
             ConstCounter::new(value).encode(events.encode_family(&[("event", *name)])?)?;
         }
@@ -176,7 +262,8 @@ fn family<'a>(
     let sample = ConstGauge::new(0i64);
     let mut metric = encoder.encode_descriptor(name, help, None, sample.metric_type())?;
     for (map, value) in values {
-        ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(metric.encode_family(&[("map", map)])?)?;
+        ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+            .encode(metric.encode_family(&[("map", map)])?)?;
     }
     Ok(())
 }

@@ -59,7 +59,11 @@ impl Names {
             return;
         }
         let mut inner = self.0.write();
-        inner.services.extend(named.into_iter().map(|(number, key, port)| (number, (key, port))));
+        inner.services.extend(
+            named
+                .into_iter()
+                .map(|(number, key, port)| (number, (key, port))),
+        );
         while inner.services.len() > MAX_KEPT {
             inner.services.pop_first();
         }
@@ -79,12 +83,19 @@ impl Names {
 
     /// One end of a flow.
     pub fn party(&self, number: u32, address: SocketAddr) -> Party {
-        Party { address, workload: self.0.read().workloads.get(&number).cloned() }
+        Party {
+            address,
+            workload: self.0.read().workloads.get(&number).cloned(),
+        }
     }
 
     /// A service's `<namespace>/<hostname>` and its hostname.
     pub fn service(&self, number: u32) -> Option<(String, String)> {
-        self.0.read().services.get(&number).map(|(key, _)| (key.to_string(), key.hostname.to_string()))
+        self.0
+            .read()
+            .services
+            .get(&number)
+            .map(|(key, _)| (key.to_string(), key.hostname.to_string()))
     }
 
     /// The policy that decided, as far as it is remembered.

@@ -39,8 +39,14 @@ impl LogWriter {
         let (lines, inbox) = sync_channel(QUEUE);
         // Standard output is gone when the process is being torn down: there is nobody to tell.
         let run = move || drop(write_all(&inbox, out));
-        std::thread::Builder::new().name("access-log".into()).spawn(run)?;
-        Ok(Self { format, lines, lost: Arc::default() })
+        std::thread::Builder::new()
+            .name("access-log".into())
+            .spawn(run)?;
+        Ok(Self {
+            format,
+            lines,
+            lost: Arc::default(),
+        })
     }
 
     /// Queues a line.

@@ -9,16 +9,29 @@ use std::path::Path;
 use super::{BpfError, pins, sys};
 
 /// Attaches `program` to `cgroup` by a link pinned at `pin`, or updates the link that is pinned there.
-pub fn attach_cgroup(name: &str, program: BorrowedFd<'_>, cgroup: &Path, pin: &Path) -> Result<(), BpfError> {
-    let open = |e: io::Error| BpfError::Cgroup { path: cgroup.to_owned(), why: e.to_string() };
+pub fn attach_cgroup(
+    name: &str,
+    program: BorrowedFd<'_>,
+    cgroup: &Path,
+    pin: &Path,
+) -> Result<(), BpfError> {
+    let open = |e: io::Error| BpfError::Cgroup {
+        path: cgroup.to_owned(),
+        why: e.to_string(),
+    };
     let dir = File::open(cgroup).map_err(open)?;
     let id = dir.metadata().map_err(open)?.ino();
     let attach_type = attach_type(name).ok_or_else(|| super::load::missing("program", name))?;
-    let fail = |why: String| BpfError::Attach { name: name.to_owned(), path: cgroup.to_owned(), why };
+    let fail = |why: String| BpfError::Attach {
+        name: name.to_owned(),
+        path: cgroup.to_owned(),
+        why,
+    };
     if update(program, pin, id, attach_type).map_err(|e| fail(e.to_string()))? {
         return Ok(());
     }
-    let link = sys::link_create(program, dir.as_fd(), attach_type).map_err(|e| fail(explain(e, cgroup, attach_type)))?;
+    let link = sys::link_create(program, dir.as_fd(), attach_type)
+        .map_err(|e| fail(explain(e, cgroup, attach_type)))?;
     pins::replace(link.as_fd(), pin).map_err(|e| fail(format!("pinning the link: {e}")))
 }
 
@@ -67,7 +80,11 @@ fn explain(error: io::Error, cgroup: &Path, attach_type: u32) -> String {
         return format!("{error}; the kernel must be 6.1 or later with CONFIG_CGROUP_BPF=y");
     }
     for dir in cgroup.ancestors() {
-        let Ok((ids, flags)) = File::open(dir).and_then(|f| sys::prog_query(f.as_fd(), attach_type)) else { break };
+        let Ok((ids, flags)) =
+            File::open(dir).and_then(|f| sys::prog_query(f.as_fd(), attach_type))
+        else {
+            break;
+        };
         if !ids.is_empty() && flags & sys::ALLOW_MULTI == 0 {
             let holders: Vec<_> = ids.iter().map(|id| program_name(*id)).collect();
             return format!(
@@ -77,13 +94,21 @@ fn explain(error: io::Error, cgroup: &Path, attach_type: u32) -> String {
             );
         }
     }
-    "not permitted, and no other program holds the place; the agent needs CAP_BPF and CAP_NET_ADMIN".to_owned()
+    "not permitted, and no other program holds the place; the agent needs CAP_BPF and CAP_NET_ADMIN"
+        .to_owned()
 }
 
 fn program_name(id: u32) -> String {
-    let info = aya::programs::loaded_programs().filter_map(Result::ok).find(|p| p.id() == id);
-    let name = info.and_then(|p| p.name_as_str().map(str::to_owned)).filter(|n| !n.is_empty());
-    format!("program {} (id {id})", name.as_deref().unwrap_or("without a name"))
+    let info = aya::programs::loaded_programs()
+        .filter_map(Result::ok)
+        .find(|p| p.id() == id);
+    let name = info
+        .and_then(|p| p.name_as_str().map(str::to_owned))
+        .filter(|n| !n.is_empty());
+    format!(
+        "program {} (id {id})",
+        name.as_deref().unwrap_or("without a name")
+    )
 }
 
 fn attach_type(program: &str) -> Option<u32> {

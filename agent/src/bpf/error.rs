@@ -7,7 +7,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum BpfError {
     /// The object file cannot be read.
-    #[error("BPF object {path}: {source}; build it with `cargo xtask build`, or name it with --bpf-object")]
+    #[error(
+        "BPF object {path}: {source}; build it with `cargo xtask build`, or name it with --bpf-object"
+    )]
     Object {
         /// Its path.
         path: PathBuf,
@@ -31,7 +33,9 @@ pub enum BpfError {
         name: String,
     },
     /// Maps could not be made.
-    #[error("BPF maps: {0}; the agent needs CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN, and a kernel of 6.1 or later")]
+    #[error(
+        "BPF maps: {0}; the agent needs CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN, and a kernel of 6.1 or later"
+    )]
     Maps(String),
     /// The verifier refused a program.
     #[error("BPF program `{name}` was not loaded: {why}")]
@@ -50,7 +54,9 @@ pub enum BpfError {
         why: String,
     },
     /// The cgroup cannot be opened.
-    #[error("cgroup {path}: {why}; --cgroup must name a cgroup v2 directory, such as /sys/fs/cgroup")]
+    #[error(
+        "cgroup {path}: {why}; --cgroup must name a cgroup v2 directory, such as /sys/fs/cgroup"
+    )]
     Cgroup {
         /// Its path.
         path: PathBuf,

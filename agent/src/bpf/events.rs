@@ -25,7 +25,9 @@ impl EventReader {
     /// Registers with the runtime; has to be called within it.
     pub fn into_async(self) -> io::Result<AsyncEvents> {
         // SAFETY: the ring buffer owns its descriptor and gives the same one until it is dropped, together with the `AsyncFd`.
-        Ok(AsyncEvents { fd: unsafe { AsyncFd::register(self) }? })
+        Ok(AsyncEvents {
+            fd: unsafe { AsyncFd::register(self) }?,
+        })
     }
 
     fn take(&mut self) -> Vec<Event> {

@@ -30,8 +30,14 @@ pub struct Loaded {
 /// # Errors
 /// The file is missing or of another version, the kernel refuses a map or a program.
 pub fn load(object: &Path, pins: Pins) -> Result<Loaded, BpfError> {
-    let data = fs::read(object).map_err(|source| BpfError::Object { path: object.to_owned(), source })?;
-    let parse = |why: String| BpfError::Parse { path: object.to_owned(), why };
+    let data = fs::read(object).map_err(|source| BpfError::Object {
+        path: object.to_owned(),
+        source,
+    })?;
+    let parse = |why: String| BpfError::Parse {
+        path: object.to_owned(),
+        why,
+    };
     let parsed = aya_obj::Object::parse(&data).map_err(|e| parse(e.to_string()))?;
     let mut loader = EbpfLoader::new();
     let mut pinned = Vec::new();
@@ -48,11 +54,21 @@ pub fn load(object: &Path, pins: Pins) -> Result<Loaded, BpfError> {
         load_program(&mut ebpf, name)?;
     }
     let lookup = load_program(&mut ebpf, names::SK_LOOKUP_PROGRAM)?;
-    let events = ebpf.take_map(names::EVENTS).ok_or_else(|| missing("map", names::EVENTS))?;
+    let events = ebpf
+        .take_map(names::EVENTS)
+        .ok_or_else(|| missing("map", names::EVENTS))?;
     let events = RingBuf::try_from(events).map_err(|e| BpfError::Maps(e.to_string()))?;
-    let copy = lookup.try_clone().map_err(|e| BpfError::Maps(e.to_string()))?;
+    let copy = lookup
+        .try_clone()
+        .map_err(|e| BpfError::Maps(e.to_string()))?;
     let maps = Maps::open(&mut ebpf, copy, pins.clone())?;
-    Ok(Loaded { maps, events: EventReader::new(events), ebpf, lookup, pins })
+    Ok(Loaded {
+        maps,
+        events: EventReader::new(events),
+        ebpf,
+        lookup,
+        pins,
+    })
 }
 
 /// Programs that wait to be attached.
@@ -65,7 +81,15 @@ pub struct Attach {
 impl Loaded {
     /// The maps and events, and the programs, which are to be attached once the maps are filled.
     pub fn split(self) -> (Maps, EventReader, Attach) {
-        (self.maps, self.events, Attach { ebpf: self.ebpf, lookup: self.lookup, pins: self.pins })
+        (
+            self.maps,
+            self.events,
+            Attach {
+                ebpf: self.ebpf,
+                lookup: self.lookup,
+                pins: self.pins,
+            },
+        )
     }
 }
 
@@ -84,12 +108,17 @@ impl Attach {
 
 /// Puts the new lookup program in place of the old one at every pod; drops links of pods that are gone.
 fn renew_lookups(lookup: BorrowedFd<'_>, pins: &Pins) {
-    let entries = fs::read_dir(pins.pods()).into_iter().flatten().filter_map(Result::ok);
+    let entries = fs::read_dir(pins.pods())
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
     for entry in entries {
         match renew(lookup, &entry.path()) {
             Ok(true) => {}
             Ok(false) => drop(pins::remove(&entry.path())),
-            Err(error) => tracing::error!(%error, pin = %entry.path().display(), "a pod keeps its old lookup program"),
+            Err(error) => {
+                tracing::error!(%error, pin = %entry.path().display(), "a pod keeps its old lookup program")
+            }
         }
     }
 }
@@ -103,10 +132,21 @@ fn drop_if_unlike(name: &str, wanted: &aya_obj::Map, path: &Path) -> Result<(), 
     if !path.exists() {
         return Ok(());
     }
-    let found = MapInfo::from_pin(path).map_err(|e| BpfError::Maps(format!("pinned {}: {e}", path.display())))?;
+    let found = MapInfo::from_pin(path)
+        .map_err(|e| BpfError::Maps(format!("pinned {}: {e}", path.display())))?;
     let kind = found.map_type().map(|t| t as u32).unwrap_or_default();
-    let found = (kind, found.key_size(), found.value_size(), found.max_entries());
-    let wanted = (wanted.map_type(), wanted.key_size(), wanted.value_size(), wanted.max_entries());
+    let found = (
+        kind,
+        found.key_size(),
+        found.value_size(),
+        found.max_entries(),
+    );
+    let wanted = (
+        wanted.map_type(),
+        wanted.key_size(),
+        wanted.value_size(),
+        wanted.max_entries(),
+    );
     if found == wanted {
         return Ok(());
     }
@@ -120,7 +160,9 @@ fn drop_if_unlike(name: &str, wanted: &aya_obj::Map, path: &Path) -> Result<(), 
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, BpfError> {
-    let program = ebpf.program_mut(name).ok_or_else(|| missing("program", name))?;
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| missing("program", name))?;
     let loaded = match program {
         Program::CgroupSockAddr(p) => CgroupSockAddr::load(p),
         Program::CgroupSockopt(p) => CgroupSockopt::load(p),
@@ -128,19 +170,30 @@ fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, BpfError> {
         Program::SkLookup(p) => SkLookup::load(p),
         _ => return Err(missing("program", name)),
     };
-    loaded.map_err(|e| BpfError::Program { name: name.to_owned(), why: tail(&chain(&e)) })?;
+    loaded.map_err(|e| BpfError::Program {
+        name: name.to_owned(),
+        why: tail(&chain(&e)),
+    })?;
     program_fd(ebpf, name)
 }
 
 fn program_fd(ebpf: &Ebpf, name: &str) -> Result<OwnedFd, BpfError> {
     let program = ebpf.program(name).ok_or_else(|| missing("program", name))?;
-    let fail = |why: String| BpfError::Program { name: name.to_owned(), why };
+    let fail = |why: String| BpfError::Program {
+        name: name.to_owned(),
+        why,
+    };
     let fd = program.fd().map_err(|e| fail(e.to_string()))?;
-    fd.as_fd().try_clone_to_owned().map_err(|e| fail(e.to_string()))
+    fd.as_fd()
+        .try_clone_to_owned()
+        .map_err(|e| fail(e.to_string()))
 }
 
 pub(super) fn missing(kind: &'static str, name: &str) -> BpfError {
-    BpfError::Missing { kind, name: name.to_owned() }
+    BpfError::Missing {
+        kind,
+        name: name.to_owned(),
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

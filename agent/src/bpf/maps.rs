@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use aya::Ebpf;
 use aya::maps::{Array, MapData, SockHash};
 use warren_abi::{
-    Backend, BackendKey, Config, DirectConn, Flow, FlowKey, Ip, ListenerKey, LocalWorkload, Pod, ProbePort,
-    ServiceAddr, ServiceEntry, Verdict, VerdictKey, names,
+    Backend, BackendKey, Config, DirectConn, Flow, FlowKey, Ip, ListenerKey, LocalWorkload, Pod,
+    ProbePort, ServiceAddr, ServiceEntry, Verdict, VerdictKey, names,
 };
 
 use super::load::missing;
@@ -55,7 +55,8 @@ impl Maps {
         let mut take = |name: &'static str| ebpf.take_map(name).ok_or_else(|| missing("map", name));
         let typed = |name: &str, e: aya::maps::MapError| BpfError::Maps(format!("{name}: {e}"));
         let config = Array::try_from(take(names::CONFIG)?).map_err(|e| typed(names::CONFIG, e))?;
-        let listeners = SockHash::try_from(take(names::LISTENERS)?).map_err(|e| typed(names::LISTENERS, e))?;
+        let listeners =
+            SockHash::try_from(take(names::LISTENERS)?).map_err(|e| typed(names::LISTENERS, e))?;
         Ok(Self {
             config,
             pods: Table::open(ebpf, names::PODS)?,
@@ -77,7 +78,10 @@ impl Maps {
         let pods = self.pods.entries();
         let services = self.services.entries();
         for (key, _) in self.backends.entries() {
-            if !services.iter().any(|(_, s)| (s.service, s.epoch) == (key.service, key.epoch)) {
+            if !services
+                .iter()
+                .any(|(_, s)| (s.service, s.epoch) == (key.service, key.epoch))
+            {
                 // Left by an agent that was killed between two epochs; what cannot be removed now is only memory.
                 let _ = self.backends.remove(&key);
             }
@@ -88,8 +92,18 @@ impl Maps {
         Existing {
             config: self.config.get(&0, 0).map(|c| c.0).unwrap_or_default(),
             max_workload: numbers.max().unwrap_or(0),
-            local: self.local.entries().into_iter().map(|(ip, _)| ip.into()).collect(),
-            probe_ports: self.probe_ports.entries().into_iter().map(|(p, _)| (p.ip.into(), p.port)).collect(),
+            local: self
+                .local
+                .entries()
+                .into_iter()
+                .map(|(ip, _)| ip.into())
+                .collect(),
+            probe_ports: self
+                .probe_ports
+                .entries()
+                .into_iter()
+                .map(|(p, _)| (p.ip.into(), p.port))
+                .collect(),
             pods,
             services,
         }
@@ -98,7 +112,9 @@ impl Maps {
 
 impl Kernel for Maps {
     fn set_config(&mut self, config: &Config) -> Done {
-        self.config.set(0, Plain(*config), 0).map_err(|e| error(names::CONFIG, "set", &e))
+        self.config
+            .set(0, Plain(*config), 0)
+            .map_err(|e| error(names::CONFIG, "set", &e))
     }
 
     fn put_pod(&mut self, cookie: u64, pod: &Pod) -> Done {
@@ -142,15 +158,31 @@ impl Kernel for Maps {
     }
 
     fn direct_conns(&mut self) -> Result<Vec<DirectConn>, KernelError> {
-        Ok(self.direct.entries().into_iter().map(|(_, conn)| conn).collect())
+        Ok(self
+            .direct
+            .entries()
+            .into_iter()
+            .map(|(_, conn)| conn)
+            .collect())
     }
 
     fn put_probe_port(&mut self, ip: IpAddr, port: u16) -> Done {
-        self.probe_ports.put(&ProbePort { ip: ip.into(), port, reserved: 0 }, &1)
+        self.probe_ports.put(
+            &ProbePort {
+                ip: ip.into(),
+                port,
+                reserved: 0,
+            },
+            &1,
+        )
     }
 
     fn remove_probe_port(&mut self, ip: IpAddr, port: u16) -> Done {
-        self.probe_ports.remove(&ProbePort { ip: ip.into(), port, reserved: 0 })
+        self.probe_ports.remove(&ProbePort {
+            ip: ip.into(),
+            port,
+            reserved: 0,
+        })
     }
 
     fn put_listener(&mut self, key: &ListenerKey, socket: BorrowedFd<'_>) -> Done {
@@ -167,11 +199,19 @@ impl Kernel for Maps {
 
     fn attach_lookup(&mut self, cookie: u64, netns: BorrowedFd<'_>) -> Done {
         let attached = attach::attach_netns(self.lookup.as_fd(), netns, &self.pins.pod(cookie));
-        attached.map_err(|e| KernelError { object: names::SK_LOOKUP_PROGRAM, action: "attach", cause: e.to_string() })
+        attached.map_err(|e| KernelError {
+            object: names::SK_LOOKUP_PROGRAM,
+            action: "attach",
+            cause: e.to_string(),
+        })
     }
 
     fn detach_lookup(&mut self, cookie: u64) -> Done {
         let removed = pins::remove(&self.pins.pod(cookie));
-        removed.map_err(|e| KernelError { object: names::SK_LOOKUP_PROGRAM, action: "detach", cause: e.to_string() })
+        removed.map_err(|e| KernelError {
+            object: names::SK_LOOKUP_PROGRAM,
+            action: "detach",
+            cause: e.to_string(),
+        })
     }
 }

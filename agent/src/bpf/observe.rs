@@ -14,7 +14,10 @@ use super::{Pins, sys};
 
 /// How full each pinned map is, in order of name.
 pub fn usage(pins: &Pins) -> Vec<MapView> {
-    let entries = std::fs::read_dir(pins.maps()).into_iter().flatten().filter_map(Result::ok);
+    let entries = std::fs::read_dir(pins.maps())
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
     let mut all: Vec<_> = entries.filter_map(|e| one(&e.path())).collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
@@ -27,7 +30,9 @@ pub fn counters(pins: &Pins) -> Vec<u64> {
         PerCpuArray::try_from(Map::PerCpuArray(data)).ok()
     };
     let Some(map) = open() else { return Vec::new() };
-    (0..COUNTERS_LEN).map(|i| map.get(&i, 0).map_or(0, |per_cpu| per_cpu.iter().sum())).collect()
+    (0..COUNTERS_LEN)
+        .map(|i| map.get(&i, 0).map_or(0, |per_cpu| per_cpu.iter().sum()))
+        .collect()
 }
 
 /// The counters and their names, in the order of [`Counter`].
@@ -47,13 +52,21 @@ pub const COUNTER_NAMES: [(Counter, &str); 11] = [
 
 /// The live direct flows.
 pub fn direct_conns(pins: &Pins) -> Vec<DirectConn> {
-    let table = Table::<u64, DirectConn>::from_pin(&pins.maps().join(names::DIRECT_CONNS), names::DIRECT_CONNS);
-    table.map(|t| t.entries().into_iter().map(|(_, conn)| conn).collect()).unwrap_or_default()
+    let table = Table::<u64, DirectConn>::from_pin(
+        &pins.maps().join(names::DIRECT_CONNS),
+        names::DIRECT_CONNS,
+    );
+    table
+        .map(|t| t.entries().into_iter().map(|(_, conn)| conn).collect())
+        .unwrap_or_default()
 }
 
 fn one(path: &Path) -> Option<MapView> {
     let info = MapInfo::from_pin(path).ok()?;
-    let kind = info.map_type().map(|k| snake(&format!("{k:?}"))).unwrap_or_else(|_| "unknown".into());
+    let kind = info
+        .map_type()
+        .map(|k| snake(&format!("{k:?}")))
+        .unwrap_or_else(|_| "unknown".into());
     let countable = ["hash", "lru_hash", "sock_hash"].contains(&kind.as_str());
     Some(MapView {
         name: path.file_name()?.to_string_lossy().into_owned(),

@@ -16,9 +16,14 @@ pub struct Pins {
 impl Pins {
     /// Makes the directories; `root` has to lie on a bpffs.
     pub fn create(root: &Path) -> Result<Self, BpfError> {
-        let pins = Self { root: root.to_owned() };
+        let pins = Self {
+            root: root.to_owned(),
+        };
         for dir in [pins.maps(), pins.links(), pins.pods()] {
-            fs::create_dir_all(&dir).map_err(|e| BpfError::PinDir { path: dir, why: e.to_string() })?;
+            fs::create_dir_all(&dir).map_err(|e| BpfError::PinDir {
+                path: dir,
+                why: e.to_string(),
+            })?;
         }
         Ok(pins)
     }

@@ -59,7 +59,11 @@ pub struct LinkInfo {
 }
 
 /// Attaches `program` to a cgroup or network namespace.
-pub fn link_create(program: BorrowedFd<'_>, target: BorrowedFd<'_>, attach_type: u32) -> io::Result<OwnedFd> {
+pub fn link_create(
+    program: BorrowedFd<'_>,
+    target: BorrowedFd<'_>,
+    attach_type: u32,
+) -> io::Result<OwnedFd> {
     let mut attr = Attr::default();
     attr[0] = pair(raw(program), raw(target));
     attr[1] = pair(attach_type, 0);
@@ -101,8 +105,16 @@ pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let (kind, program) = (info[0] as u32, info[1] as u32);
     // A cgroup's id takes eight bytes, a namespace's inode number four; the attach type follows.
     Ok(match kind {
-        NETNS_LINK => LinkInfo { program, target: info[2] & 0xffff_ffff, attach_type: (info[2] >> 32) as u32 },
-        _ => LinkInfo { program, target: info[2], attach_type: info[3] as u32 },
+        NETNS_LINK => LinkInfo {
+            program,
+            target: info[2] & 0xffff_ffff,
+            attach_type: (info[2] >> 32) as u32,
+        },
+        _ => LinkInfo {
+            program,
+            target: info[2],
+            attach_type: info[3] as u32,
+        },
     })
 }
 
@@ -119,7 +131,11 @@ pub fn prog_query(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<(Vec<u
 }
 
 /// The key after `key` in a map, or its first one; None after the last.
-pub fn next_key(map: BorrowedFd<'_>, key: Option<&[u8]>, size: usize) -> io::Result<Option<Vec<u8>>> {
+pub fn next_key(
+    map: BorrowedFd<'_>,
+    key: Option<&[u8]>,
+    size: usize,
+) -> io::Result<Option<Vec<u8>>> {
     let mut next = vec![0u8; size];
     let mut attr = Attr::default();
     attr[0] = pair(raw(map), 0);
@@ -134,19 +150,30 @@ pub fn next_key(map: BorrowedFd<'_>, key: Option<&[u8]>, size: usize) -> io::Res
 
 /// The clock of the kernel programs' time stamps (CLOCK_MONOTONIC).
 pub fn monotonic() -> Duration {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `now` is a live timespec.
     let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     if result != 0 {
         return Duration::ZERO;
     }
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+    Duration::new(
+        now.tv_sec.unsigned_abs(),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    )
 }
 
 fn call(command: u32, attr: &mut Attr) -> io::Result<i64> {
     // SAFETY: `attr` is 128 zero-extended bytes that outlive the call; pointers in it were made from live buffers by the callers.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_mut_ptr(), size_of::<Attr>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_mut_ptr(), size_of::<Attr>()) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 fn owned(fd: i64) -> io::Result<OwnedFd> {

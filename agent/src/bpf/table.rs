@@ -36,8 +36,15 @@ impl<K: Copy + 'static, V: Copy + 'static> Table<K, V> {
     pub fn from_pin(path: &Path, name: &'static str) -> Option<Self> {
         let data = MapData::from_pin(path).ok()?;
         let lru = matches!(data.info().ok()?.map_type(), Ok(MapType::LruHash));
-        let map = if lru { Map::LruHashMap(data) } else { Map::HashMap(data) };
-        Some(Self { name, map: HashMap::try_from(map).ok()? })
+        let map = if lru {
+            Map::LruHashMap(data)
+        } else {
+            Map::HashMap(data)
+        };
+        Some(Self {
+            name,
+            map: HashMap::try_from(map).ok()?,
+        })
     }
 
     /// Inserts or replaces.
@@ -63,7 +70,8 @@ impl<K: Copy + 'static, V: Copy + 'static> Table<K, V> {
     /// All entries; those removed meanwhile may be left out.
     pub fn entries(&self) -> Vec<(K, V)> {
         let keys = self.map.keys().filter_map(Result::ok);
-        keys.filter_map(|k| self.map.get(&k, 0).ok().map(|v| (k.0, v.0))).collect()
+        keys.filter_map(|k| self.map.get(&k, 0).ok().map(|v| (k.0, v.0)))
+            .collect()
     }
 }
 
@@ -73,7 +81,11 @@ pub fn error(object: &'static str, action: &'static str, e: &MapError) -> Kernel
         MapError::SyscallError(s) => format!("{}: {}", s.call, s.io_error),
         other => other.to_string(),
     };
-    KernelError { object, action, cause }
+    KernelError {
+        object,
+        action,
+        cause,
+    }
 }
 
 pub fn is_missing(e: &MapError) -> bool {

@@ -26,7 +26,10 @@ const MAX_QUESTIONS: usize = 256;
 ///
 /// # Errors
 /// The path cannot be bound.
-pub fn serve(path: &Path, node: mpsc::Sender<Input>) -> io::Result<impl Future<Output = ()> + use<>> {
+pub fn serve(
+    path: &Path,
+    node: mpsc::Sender<Input>,
+) -> io::Result<impl Future<Output = ()> + use<>> {
     let listener = crate::run::bind_unix(path)?;
     Ok(accept(listener, node))
 }
@@ -35,7 +38,9 @@ async fn accept(listener: UnixListener, node: mpsc::Sender<Input>) {
     let places = Arc::new(Semaphore::new(MAX_QUESTIONS));
     loop {
         // A place is taken first: beyond the limit callers wait in the socket's own queue.
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let node = node.clone();
@@ -60,10 +65,14 @@ async fn converse(stream: UnixStream, node: mpsc::Sender<Input>) {
         Err(_) => Answer::failed(format!("no complete line within {IO_LIMIT:?}")),
         Ok(Err(_)) => return,
         Ok(Ok(_)) if line.is_empty() => return,
-        Ok(Ok(_)) if !line.ends_with(b"\n") => Answer::failed(format!("no line end within {MAX_LINE} bytes")),
+        Ok(Ok(_)) if !line.ends_with(b"\n") => {
+            Answer::failed(format!("no line end within {MAX_LINE} bytes"))
+        }
         Ok(Ok(_)) => ask(&line, node).await,
     };
-    let Ok(mut text) = serde_json::to_vec(&answer) else { return };
+    let Ok(mut text) = serde_json::to_vec(&answer) else {
+        return;
+    };
     text.push(b'\n');
     // An asker that went away is not told.
     let _ = timeout(IO_LIMIT, write.write_all(&text)).await;
@@ -72,18 +81,28 @@ async fn converse(stream: UnixStream, node: mpsc::Sender<Input>) {
 async fn ask(line: &[u8], node: mpsc::Sender<Input>) -> Answer {
     let request: Request = match serde_json::from_slice(line) {
         Ok(request) => request,
-        Err(e) => return Answer::failed(format!("the request is not one JSON object as documented: {e}")),
+        Err(e) => {
+            return Answer::failed(format!(
+                "the request is not one JSON object as documented: {e}"
+            ));
+        }
     };
     if let Some(problem) = request.problem() {
         return Answer::failed(problem);
     }
     let (reply, answer) = oneshot::channel();
-    if node.send(Input::Cni(Box::new(request), reply)).await.is_err() {
+    if node
+        .send(Input::Cni(Box::new(request), reply))
+        .await
+        .is_err()
+    {
         return Answer::failed("the agent is stopping; try again");
     }
     match timeout(ANSWER_LIMIT, answer).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Answer::failed("another request for this pod, or the agent's end, came in between; try again"),
+        Ok(Err(_)) => Answer::failed(
+            "another request for this pod, or the agent's end, came in between; try again",
+        ),
         Err(_) => Answer::failed(format!("the agent gave no answer within {ANSWER_LIMIT:?}")),
     }
 }
@@ -99,7 +118,9 @@ mod tests {
         let server = tokio::spawn(serve(&path, tx).unwrap());
         tokio::spawn(async move {
             while let Some(input) = rx.recv().await {
-                let Input::Cni(_, reply) = input else { panic!("not a question") };
+                let Input::Cni(_, reply) = input else {
+                    panic!("not a question")
+                };
                 reply.send(Answer::done(true)).unwrap();
             }
         });
@@ -120,12 +141,20 @@ mod tests {
 
     #[tokio::test]
     async fn garbage_is_told_so() {
-        for garbage in [&b"\xff\x00\n"[..], b"{}\n", b"no line end", b"{\"op\":\"fly\"}\n"] {
+        for garbage in [
+            &b"\xff\x00\n"[..],
+            b"{}\n",
+            b"no line end",
+            b"{\"op\":\"fly\"}\n",
+        ] {
             let answer = exchange(garbage).await;
             assert_eq!(answer["ok"], false);
             assert!(!answer["error"].as_str().unwrap().is_empty());
         }
         let answer = exchange(&vec![b'x'; MAX_LINE as usize]).await;
-        assert!(answer["error"].as_str().unwrap().contains("bytes"), "{answer}");
+        assert!(
+            answer["error"].as_str().unwrap().contains("bytes"),
+            "{answer}"
+        );
     }
 }

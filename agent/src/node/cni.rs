@@ -15,7 +15,13 @@ use crate::pods::{Pod, Record, Stage, Waiter};
 
 impl<K: Kernel> Node<K> {
     pub(super) fn cni(&mut self, request: Request, reply: oneshot::Sender<Answer>, now: Instant) {
-        let uid = Uid::from(format!("{}//Pod/{}/{}", self.options.cluster, request.namespace, request.name).as_str());
+        let uid = Uid::from(
+            format!(
+                "{}//Pod/{}/{}",
+                self.options.cluster, request.namespace, request.name
+            )
+            .as_str(),
+        );
         match request.op {
             Op::Add => self.add(uid, request, reply, now),
             Op::Del => {
@@ -28,9 +34,17 @@ impl<K: Kernel> Node<K> {
     }
 
     fn add(&mut self, uid: Uid, request: Request, reply: oneshot::Sender<Answer>, now: Instant) {
-        let waiter = Waiter { deadline: now + self.options.add_wait, labelled: request.labelled(), reply };
+        let waiter = Waiter {
+            deadline: now + self.options.add_wait,
+            labelled: request.labelled(),
+            reply,
+        };
         // A runtime repeats an ADD that failed; the pod may have come further meanwhile.
-        if let Some(pod) = self.pods.get_mut(&uid).filter(|p| p.record.is(&request) && p.stage != Stage::Opening) {
+        if let Some(pod) = self
+            .pods
+            .get_mut(&uid)
+            .filter(|p| p.record.is(&request) && p.stage != Stage::Opening)
+        {
             pod.retry_at = None;
             pod.last_error = None;
             pod.waiters.push(waiter);
@@ -40,7 +54,11 @@ impl<K: Kernel> Node<K> {
         self.forget(&uid);
         let number = self.next_number;
         self.next_number += 1;
-        let mut addresses: Vec<_> = request.addresses.iter().map(|ip| ip.to_canonical()).collect();
+        let mut addresses: Vec<_> = request
+            .addresses
+            .iter()
+            .map(|ip| ip.to_canonical())
+            .collect();
         addresses.dedup();
         let mut pod = Pod::new(Record {
             workload: uid.0.to_string(),
@@ -61,12 +79,18 @@ impl<K: Kernel> Node<K> {
 
     fn del(&mut self, uid: &Uid, request: &Request) {
         // A late DEL of an earlier pod must not take its successor of the same name away.
-        let other = |mine: &str, asked: &str| !mine.is_empty() && !asked.is_empty() && mine != asked;
-        let Some(pod) = self.pods.get(uid) else { return };
+        let other =
+            |mine: &str, asked: &str| !mine.is_empty() && !asked.is_empty() && mine != asked;
+        let Some(pod) = self.pods.get(uid) else {
+            return;
+        };
         if other(&pod.record.uid, &request.uid) {
             return;
         }
-        if request.uid.is_empty() && !request.netns.as_os_str().is_empty() && pod.record.netns != request.netns {
+        if request.uid.is_empty()
+            && !request.netns.as_os_str().is_empty()
+            && pod.record.netns != request.netns
+        {
             return;
         }
         self.forget(uid);
@@ -77,8 +101,16 @@ impl<K: Kernel> Node<K> {
         let Some(pod) = self.pods.get(uid) else {
             return Answer::failed("the agent does not know this pod; it has to be added again");
         };
-        if !request.addresses.is_empty() && !request.addresses.iter().all(|a| pod.record.addresses.contains(a)) {
-            return Answer::failed(format!("the pod was added with the addresses {:?}", pod.record.addresses));
+        if !request.addresses.is_empty()
+            && !request
+                .addresses
+                .iter()
+                .all(|a| pod.record.addresses.contains(a))
+        {
+            return Answer::failed(format!(
+                "the pod was added with the addresses {:?}",
+                pod.record.addresses
+            ));
         }
         match (self.wanted(uid), pod.stage) {
             (Some(true), Stage::Enrolled) => Answer::done(true),
@@ -91,8 +123,12 @@ impl<K: Kernel> Node<K> {
     }
 
     pub(super) fn opened(&mut self, number: u32, result: io::Result<Netns>, now: Instant) {
-        let Some(uid) = self.by_number.get(&number).cloned() else { return };
-        let Some(pod) = self.pods.get_mut(&uid) else { return };
+        let Some(uid) = self.by_number.get(&number).cloned() else {
+            return;
+        };
+        let Some(pod) = self.pods.get_mut(&uid) else {
+            return;
+        };
         match result {
             Ok(netns) => {
                 pod.record.cookie = netns.cookie;
@@ -103,7 +139,9 @@ impl<K: Kernel> Node<K> {
             }
             Err(error) => {
                 let path = pod.record.netns.display().to_string();
-                let why = format!("network namespace {path}: {error}; does the path exist in the agent's mount namespace?");
+                let why = format!(
+                    "network namespace {path}: {error}; does the path exist in the agent's mount namespace?"
+                );
                 tracing::warn!(workload = %uid, "{why}");
                 for waiter in pod.waiters.drain(..) {
                     let _ = waiter.reply.send(Answer::failed(why.clone()));

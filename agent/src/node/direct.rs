@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use warren_abi::{CONFIG_DIRECT, CONFIG_LOG, DirectConn, VERDICT_DIRECT, VERDICT_TUNNEL, Verdict, VerdictKey};
+use warren_abi::{
+    CONFIG_DIRECT, CONFIG_LOG, DirectConn, VERDICT_DIRECT, VERDICT_TUNNEL, Verdict, VerdictKey,
+};
 use warren_core::Workload;
 use warren_core::direct::check_direct;
 use warren_core::policy::{Connection, Decision};
@@ -25,7 +27,11 @@ impl<K: Kernel> Node<K> {
         let direct = self.may_be_direct(question);
         let verdict = Verdict {
             generation: self.config.generation,
-            verdict: if direct { VERDICT_DIRECT } else { VERDICT_TUNNEL },
+            verdict: if direct {
+                VERDICT_DIRECT
+            } else {
+                VERDICT_TUNNEL
+            },
             reserved: 0,
         };
         let done = self.kernel.put_verdict(question, &verdict);
@@ -34,22 +40,43 @@ impl<K: Kernel> Node<K> {
 
     fn may_be_direct(&mut self, question: &VerdictKey) -> bool {
         let v4 = question.family == 4;
-        let Some((source, from)) = self.enrolled(question.source) else { return false };
-        let Some((destination, to)) = self.enrolled(question.destination) else { return false };
-        let (Some(source_ip), Some(destination_ip)) = (source.ip(v4), destination.ip(v4)) else { return false };
+        let Some((source, from)) = self.enrolled(question.source) else {
+            return false;
+        };
+        let Some((destination, to)) = self.enrolled(question.destination) else {
+            return false;
+        };
+        let (Some(source_ip), Some(destination_ip)) = (source.ip(v4), destination.ip(v4)) else {
+            return false;
+        };
         if check_direct(&from, &to, false, &self.options.direct).is_err() {
             return false;
         }
         let client = SocketAddr::new(source_ip, 0);
-        let decision = self.decide(&from, &to, client, SocketAddr::new(destination_ip, question.port));
+        let decision = self.decide(
+            &from,
+            &to,
+            client,
+            SocketAddr::new(destination_ip, question.port),
+        );
         self.names.decided(*question, &decision.reason);
         // A policy that only reports wants every connection reported, which is the tunnel's work.
         decision.is_allowed() && decision.audited.is_empty()
     }
 
     /// The same evaluator as the tunnel's; the identity is the one that the kernel vouches for.
-    fn decide(&self, from: &Workload, to: &Workload, source: SocketAddr, destination: SocketAddr) -> Decision {
-        let connection = Connection { identity: Some(from.identity()), source, destination };
+    fn decide(
+        &self,
+        from: &Workload,
+        to: &Workload,
+        source: SocketAddr,
+        destination: SocketAddr,
+    ) -> Decision {
+        let connection = Connection {
+            identity: Some(from.identity()),
+            source,
+            destination,
+        };
         self.mesh.read().decide(&connection, to)
     }
 
@@ -67,7 +94,8 @@ impl<K: Kernel> Node<K> {
         let done = self.kernel.clear_flows();
         self.done(done);
         self.end_denied_flows();
-        self.rescans.extend(RESCANS.iter().map(|after| now + *after));
+        self.rescans
+            .extend(RESCANS.iter().map(|after| now + *after));
     }
 
     /// Ends live direct flows that policy denies now. Those that are merely not direct any more go on.
@@ -79,24 +107,39 @@ impl<K: Kernel> Node<K> {
                 return;
             }
         };
-        let denied: Vec<_> = live.into_iter().filter(|conn| self.is_denied(conn)).collect();
+        let denied: Vec<_> = live
+            .into_iter()
+            .filter(|conn| self.is_denied(conn))
+            .collect();
         if denied.is_empty() {
             return;
         }
-        let numbers: HashSet<u32> = denied.iter().flat_map(|c| [c.source, c.destination]).collect();
-        let namespaces = numbers.iter().filter_map(|n| self.pods.get(self.by_number.get(n)?)?.netns.clone()).collect();
+        let numbers: HashSet<u32> = denied
+            .iter()
+            .flat_map(|c| [c.source, c.destination])
+            .collect();
+        let namespaces = numbers
+            .iter()
+            .filter_map(|n| self.pods.get(self.by_number.get(n)?)?.netns.clone())
+            .collect();
         let addresses = |c: &DirectConn| {
             let (client, server): (IpAddr, IpAddr) = (c.flow.client.into(), c.flow.server.into());
             pair((client, c.flow.client_port), (server, c.flow.server_port))
         };
         let pairs: HashSet<_> = denied.iter().map(addresses).collect();
-        tracing::info!(flows = pairs.len(), "ending direct flows that policy denies now");
-        self.effects.push(Effect::Destroy(namespaces, Arc::new(pairs)));
+        tracing::info!(
+            flows = pairs.len(),
+            "ending direct flows that policy denies now"
+        );
+        self.effects
+            .push(Effect::Destroy(namespaces, Arc::new(pairs)));
     }
 
     fn is_denied(&self, conn: &DirectConn) -> bool {
         // A pod that left the mesh keeps the connections that it has.
-        let (Some((_, from)), Some((_, to))) = (self.enrolled(conn.source), self.enrolled(conn.destination)) else {
+        let (Some((_, from)), Some((_, to))) =
+            (self.enrolled(conn.source), self.enrolled(conn.destination))
+        else {
             return false;
         };
         let (client, server) = pair(
@@ -107,7 +150,11 @@ impl<K: Kernel> Node<K> {
     }
 
     pub(super) fn switch_direct(&mut self, on: bool, now: Instant) {
-        let flags = if on { self.config.flags | CONFIG_DIRECT } else { self.config.flags & !CONFIG_DIRECT };
+        let flags = if on {
+            self.config.flags | CONFIG_DIRECT
+        } else {
+            self.config.flags & !CONFIG_DIRECT
+        };
         self.options.direct.off = !on;
         if flags != self.config.flags {
             self.config.flags = flags;
@@ -116,13 +163,21 @@ impl<K: Kernel> Node<K> {
     }
 
     pub(super) fn switch_log(&mut self, on: bool) {
-        self.config.flags = if on { self.config.flags | CONFIG_LOG } else { self.config.flags & !CONFIG_LOG };
+        self.config.flags = if on {
+            self.config.flags | CONFIG_LOG
+        } else {
+            self.config.flags & !CONFIG_LOG
+        };
         self.write_config();
     }
 
     pub(super) fn cgroups(&mut self, tunnel: u64, kubelet: u64) {
         // A cgroup that is gone keeps its id here: nobody can have it again, and a tunnel that starts has a new one soon.
-        let tunnel = if tunnel == 0 { self.config.tunnel_cgroup } else { tunnel };
+        let tunnel = if tunnel == 0 {
+            self.config.tunnel_cgroup
+        } else {
+            tunnel
+        };
         if (self.config.tunnel_cgroup, self.config.kubelet_cgroup) != (tunnel, kubelet) {
             tracing::info!(tunnel, kubelet, "cgroup ids");
             (self.config.tunnel_cgroup, self.config.kubelet_cgroup) = (tunnel, kubelet);

@@ -24,18 +24,25 @@ const RETRY: Duration = Duration::from_secs(2);
 impl<K: Kernel> Node<K> {
     /// Whether the controller wants a pod in the mesh; None while it does not know the pod.
     pub(super) fn wanted(&self, uid: &Uid) -> Option<bool> {
-        self.mesh.read().workload(uid).map(|w| w.is_enrolled() && !w.host_network)
+        self.mesh
+            .read()
+            .workload(uid)
+            .map(|w| w.is_enrolled() && !w.host_network)
     }
 
     /// Takes the next step for one pod, and answers those who wait for it.
     pub(super) fn reconcile(&mut self, uid: &Uid, now: Instant) {
         let wanted = self.wanted(uid);
         let link = self.tunnel.link;
-        let Some(pod) = self.pods.get_mut(uid) else { return };
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
         let may_try = pod.retry_at.is_none_or(|at| at <= now);
         match (pod.stage, wanted) {
             (Stage::Opening, _) | (Stage::Idle, None | Some(false)) => {}
-            (Stage::Preparing | Stage::Offered | Stage::Enrolled, Some(false)) => self.withdraw(uid),
+            (Stage::Preparing | Stage::Offered | Stage::Enrolled, Some(false)) => {
+                self.withdraw(uid)
+            }
             (Stage::Idle, Some(true)) if may_try => {
                 pod.stage = Stage::Preparing;
                 self.prepare(uid, now);
@@ -54,22 +61,39 @@ impl<K: Kernel> Node<K> {
 
     /// Makes listeners where there are none, else offers the pod to the tunnel.
     fn prepare(&mut self, uid: &Uid, now: Instant) {
-        let Some(pod) = self.pods.get_mut(uid) else { return };
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
         if pod.listening || pod.recover {
             return;
         }
-        let Some(netns) = pod.netns.clone() else { return };
+        let Some(netns) = pod.netns.clone() else {
+            return;
+        };
         if pod.listeners.is_empty() {
             pod.listening = true;
-            self.effects.push(Effect::Listen(pod.record.number, netns, pod.wanted_listeners()));
+            self.effects.push(Effect::Listen(
+                pod.record.number,
+                netns,
+                pod.wanted_listeners(),
+            ));
         } else if pod.offered_at.is_none() {
             self.offer(uid, now);
         }
     }
 
-    pub(super) fn listening(&mut self, number: u32, result: io::Result<NewListeners>, now: Instant) {
-        let Some(uid) = self.by_number.get(&number).cloned() else { return };
-        let Some(pod) = self.pods.get_mut(&uid) else { return };
+    pub(super) fn listening(
+        &mut self,
+        number: u32,
+        result: io::Result<NewListeners>,
+        now: Instant,
+    ) {
+        let Some(uid) = self.by_number.get(&number).cloned() else {
+            return;
+        };
+        let Some(pod) = self.pods.get_mut(&uid) else {
+            return;
+        };
         pod.listening = false;
         if !matches!(pod.stage, Stage::Preparing | Stage::Enrolled) {
             return;
@@ -79,7 +103,11 @@ impl<K: Kernel> Node<K> {
                 self.store(&uid, made);
                 self.reconcile(&uid, now);
             }
-            Err(error) => self.fail(&uid, format!("listeners in the pod's network namespace: {error}"), now),
+            Err(error) => self.fail(
+                &uid,
+                format!("listeners in the pod's network namespace: {error}"),
+                now,
+            ),
         }
     }
 
@@ -87,8 +115,14 @@ impl<K: Kernel> Node<K> {
     pub(super) fn store(&mut self, uid: &Uid, made: NewListeners) -> bool {
         let mut all = true;
         for (kind, ip, fd) in made {
-            let listener = Listener { kind, key: listener_key(kind, ip), fd: Arc::new(fd) };
-            let put = self.kernel.put_listener(&listener.key, std::os::fd::AsFd::as_fd(&*listener.fd));
+            let listener = Listener {
+                kind,
+                key: listener_key(kind, ip),
+                fd: Arc::new(fd),
+            };
+            let put = self
+                .kernel
+                .put_listener(&listener.key, std::os::fd::AsFd::as_fd(&*listener.fd));
             all &= self.done(put);
             if let Some(pod) = self.pods.get_mut(uid) {
                 pod.listeners.push(listener);
@@ -100,8 +134,12 @@ impl<K: Kernel> Node<K> {
     /// Tells the tunnel of a pod that has listeners.
     pub(super) fn offer(&mut self, uid: &Uid, now: Instant) {
         let Some(link) = self.tunnel.link else { return };
-        let Some(pod) = self.pods.get_mut(uid) else { return };
-        let Some(netns) = pod.netns.clone() else { return };
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
+        let Some(netns) = pod.netns.clone() else {
+            return;
+        };
         if pod.stage == Stage::Preparing {
             pod.stage = Stage::Offered;
         }
@@ -113,13 +151,19 @@ impl<K: Kernel> Node<K> {
             listeners: pod.listeners.iter().map(|l| l.kind).collect(),
         };
         let mut fds: Vec<Arc<dyn std::os::fd::AsFd + Send + Sync>> = vec![netns];
-        fds.extend(pod.listeners.iter().map(|l| l.fd.clone() as Arc<dyn std::os::fd::AsFd + Send + Sync>));
+        fds.extend(
+            pod.listeners
+                .iter()
+                .map(|l| l.fd.clone() as Arc<dyn std::os::fd::AsFd + Send + Sync>),
+        );
         self.effects.push(Effect::Tell { link, message, fds });
     }
 
     /// The tunnel serves a pod: capture starts.
     pub(super) fn ready(&mut self, uid: &Uid, now: Instant) {
-        let Some(pod) = self.pods.get_mut(uid) else { return };
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
         pod.last_error = None;
         if pod.stage != Stage::Offered {
             return;
@@ -138,16 +182,21 @@ impl<K: Kernel> Node<K> {
     }
 
     fn capture(&mut self, uid: &Uid) -> Done {
-        let Some(netns) = self.pods.get(uid).and_then(|p| p.netns.clone()) else { return Ok(()) };
+        let Some(netns) = self.pods.get(uid).and_then(|p| p.netns.clone()) else {
+            return Ok(());
+        };
         self.sync_probe_ports(uid)?;
-        self.kernel.attach_lookup(netns.cookie, std::os::fd::AsFd::as_fd(&*netns))?;
+        self.kernel
+            .attach_lookup(netns.cookie, std::os::fd::AsFd::as_fd(&*netns))?;
         self.put_entries(uid)
     }
 
     /// Writes the pod's own entries.
     pub(super) fn put_entries(&mut self, uid: &Uid) -> Done {
         let workload = self.mesh.read().workload(uid).cloned();
-        let Some(pod) = self.pods.get(uid) else { return Ok(()) };
+        let Some(pod) = self.pods.get(uid) else {
+            return Ok(());
+        };
         let number = pod.record.number;
         let ip = |v4| pod.ip(v4).map(warren_abi::Ip::from).unwrap_or_default();
         let no_direct = workload.as_ref().is_some_and(|w| w.direct_flows_off);
@@ -159,7 +208,13 @@ impl<K: Kernel> Node<K> {
         };
         self.kernel.put_pod(pod.record.cookie, &entry)?;
         for ip in &pod.record.addresses {
-            self.kernel.put_local(*ip, &LocalWorkload { workload: number, flags: 0 })?;
+            self.kernel.put_local(
+                *ip,
+                &LocalWorkload {
+                    workload: number,
+                    flags: 0,
+                },
+            )?;
         }
         if let Some(workload) = workload {
             self.names.set(number, workload);
@@ -169,14 +224,20 @@ impl<K: Kernel> Node<K> {
 
     /// Brings the kernel's entries of an enrolled pod up to date.
     fn refresh(&mut self, uid: &Uid) {
-        let done = self.sync_probe_ports(uid).and_then(|()| self.put_entries(uid));
+        let done = self
+            .sync_probe_ports(uid)
+            .and_then(|()| self.put_entries(uid));
         self.done(done);
     }
 
     fn sync_probe_ports(&mut self, uid: &Uid) -> Done {
         // What is not known must not close probes that were open.
-        let Some(workload) = self.mesh.read().workload(uid).cloned() else { return Ok(()) };
-        let Some(pod) = self.pods.get_mut(uid) else { return Ok(()) };
+        let Some(workload) = self.mesh.read().workload(uid).cloned() else {
+            return Ok(());
+        };
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return Ok(());
+        };
         let wanted = workload.probe_ports.iter().copied().collect();
         let old = std::mem::replace(&mut pod.probe_ports, wanted);
         for ip in &pod.record.addresses {
@@ -193,7 +254,9 @@ impl<K: Kernel> Node<K> {
     /// A pod could not be let in. One that is in stays in: closed, until it works again.
     pub(super) fn fail(&mut self, uid: &Uid, why: String, now: Instant) {
         tracing::warn!(workload = %uid, "pod cannot be enrolled: {why}");
-        let Some(pod) = self.pods.get_mut(uid) else { return };
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
         let enrolled = pod.stage == Stage::Enrolled;
         if !enrolled {
             self.withdraw(uid);
@@ -208,10 +271,22 @@ impl<K: Kernel> Node<K> {
 
     /// Takes a pod out of the mesh; it is remembered.
     pub(super) fn withdraw(&mut self, uid: &Uid) {
-        let Some(pod) = self.pods.get_mut(uid) else { return };
-        let was = std::mem::replace(&mut pod.stage, if pod.netns.is_some() { Stage::Idle } else { Stage::Opening });
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
+        let was = std::mem::replace(
+            &mut pod.stage,
+            if pod.netns.is_some() {
+                Stage::Idle
+            } else {
+                Stage::Opening
+            },
+        );
         let (cookie, enrolled) = (pod.record.cookie, std::mem::take(&mut pod.record.enrolled));
-        let (told, recover) = (pod.offered_at.take().is_some(), std::mem::take(&mut pod.recover));
+        let (told, recover) = (
+            pod.offered_at.take().is_some(),
+            std::mem::take(&mut pod.recover),
+        );
         let ports: Vec<u16> = std::mem::take(&mut pod.probe_ports).into_iter().collect();
         let addresses = pod.record.addresses.clone();
         if was == Stage::Enrolled || enrolled || recover {
@@ -227,8 +302,14 @@ impl<K: Kernel> Node<K> {
             self.done(done);
         }
         if let (Some(link), true) = (self.tunnel.link, told) {
-            let message = ToTunnel::RemovePod { uid: uid.0.to_string() };
-            self.effects.push(Effect::Tell { link, message, fds: Vec::new() });
+            let message = ToTunnel::RemovePod {
+                uid: uid.0.to_string(),
+            };
+            self.effects.push(Effect::Tell {
+                link,
+                message,
+                fds: Vec::new(),
+            });
         }
         self.drop_listeners(uid);
         self.save();
@@ -245,7 +326,9 @@ impl<K: Kernel> Node<K> {
 
     /// Gives the fd store's entries of a pod up.
     pub(super) fn drop_listeners(&mut self, uid: &Uid) {
-        let Some(pod) = self.pods.get_mut(uid) else { return };
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
         for listener in std::mem::take(&mut pod.listeners) {
             let done = self.kernel.remove_listener(&listener.key);
             self.done(done);
@@ -253,11 +336,24 @@ impl<K: Kernel> Node<K> {
     }
 
     pub(super) fn pods_tick(&mut self, now: Instant) {
-        let uids: Vec<_> = self.pods.iter().filter(|(_, p)| needs_tick(p, now)).map(|(uid, _)| uid.clone()).collect();
+        let uids: Vec<_> = self
+            .pods
+            .iter()
+            .filter(|(_, p)| needs_tick(p, now))
+            .map(|(uid, _)| uid.clone())
+            .collect();
         for uid in uids {
-            let late = self.pods.get(&uid).filter(|p| p.stage == Stage::Offered).and_then(|p| p.offered_at);
+            let late = self
+                .pods
+                .get(&uid)
+                .filter(|p| p.stage == Stage::Offered)
+                .and_then(|p| p.offered_at);
             if late.is_some_and(|at| now.duration_since(at) >= READY_LIMIT) {
-                self.fail(&uid, format!("the tunnel did not say within {READY_LIMIT:?} that it serves the pod"), now);
+                self.fail(
+                    &uid,
+                    format!("the tunnel did not say within {READY_LIMIT:?} that it serves the pod"),
+                    now,
+                );
             }
             if let Some(pod) = self.pods.get_mut(&uid) {
                 pod.retry_at = pod.retry_at.filter(|at| *at > now);
@@ -269,13 +365,17 @@ impl<K: Kernel> Node<K> {
     fn answer_waiters(&mut self, uid: &Uid, now: Instant) {
         let wanted = self.wanted(uid);
         let namespace_exempt = |pod: &Pod| self.options.exempt.contains(&pod.record.namespace);
-        let Some(pod) = self.pods.get(uid) else { return };
+        let Some(pod) = self.pods.get(uid) else {
+            return;
+        };
         if pod.waiters.is_empty() {
             return;
         }
         let (stage, error, exempt) = (pod.stage, pod.last_error.clone(), namespace_exempt(pod));
         let tunnel = self.tunnel.link.is_some();
-        let Some(pod) = self.pods.get_mut(uid) else { return };
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
         for waiter in std::mem::take(&mut pod.waiters) {
             let late = waiter.deadline <= now;
             let answer = match (wanted, stage) {
@@ -284,9 +384,15 @@ impl<K: Kernel> Node<K> {
                 (None, Stage::Idle) if waiter.labelled == Some(false) => Answer::done(false),
                 (None, Stage::Enrolled) => Answer::done(true),
                 (None, _) if late && exempt => Answer::done(false),
-                (None, _) if late => Answer::failed("the controller does not know this pod yet (is warren-control running?)"),
-                (Some(true), Stage::Idle) if error.is_some() => Answer::failed(error.clone().unwrap_or_default()),
-                _ if late && !tunnel => Answer::failed("no tunnel is connected to the agent (is warren-ztunnel running?)"),
+                (None, _) if late => Answer::failed(
+                    "the controller does not know this pod yet (is warren-control running?)",
+                ),
+                (Some(true), Stage::Idle) if error.is_some() => {
+                    Answer::failed(error.clone().unwrap_or_default())
+                }
+                _ if late && !tunnel => Answer::failed(
+                    "no tunnel is connected to the agent (is warren-ztunnel running?)",
+                ),
                 _ if late => Answer::failed("the pod could not be let into the mesh in time"),
                 _ => {
                     pod.waiters.push(waiter);
@@ -300,5 +406,7 @@ impl<K: Kernel> Node<K> {
 }
 
 fn needs_tick(pod: &Pod, now: Instant) -> bool {
-    !pod.waiters.is_empty() || pod.stage == Stage::Offered || pod.retry_at.is_some_and(|at| at <= now)
+    !pod.waiters.is_empty()
+        || pod.stage == Stage::Offered
+        || pod.retry_at.is_some_and(|at| at <= now)
 }

@@ -51,7 +51,8 @@ impl<K: Kernel> Node<K> {
             let old = mesh.workload(&workload.uid).cloned();
             let change = mesh.upsert_workload(workload.clone());
             let mine = self.pods.contains_key(&workload.uid);
-            touched.verdicts |= mine && !change.is_empty() && old.is_none_or(|old| differ(&old, workload));
+            touched.verdicts |=
+                mine && !change.is_empty() && old.is_none_or(|old| differ(&old, workload));
             self.touch(change, &mesh, &mut touched);
         }
         for service in &update.services {
@@ -73,10 +74,18 @@ impl<K: Kernel> Node<K> {
     /// Costs as much as the change, not as the node or the mesh; only a change of policies looks at every pod.
     fn touch(&self, change: Change, mesh: &warren_core::Mesh, touched: &mut Touched) {
         if !change.policies.is_empty() && !touched.verdicts {
-            let covered = |uid| mesh.workload(uid).is_some_and(|w| change.policies.covers(w));
+            let covered = |uid| {
+                mesh.workload(uid)
+                    .is_some_and(|w| change.policies.covers(w))
+            };
             touched.verdicts = self.pods.keys().any(covered);
         }
-        touched.pods.extend(change.workloads.into_iter().filter(|uid| self.pods.contains_key(uid)));
+        touched.pods.extend(
+            change
+                .workloads
+                .into_iter()
+                .filter(|uid| self.pods.contains_key(uid)),
+        );
         touched.services.extend(change.services);
     }
 
@@ -87,7 +96,10 @@ impl<K: Kernel> Node<K> {
         }
         let mesh = self.mesh.clone();
         let mesh = mesh.read();
-        let locality = mesh.workloads_on(&self.options.node).map(|w| &w.locality).find(|l| !l.region.is_empty());
+        let locality = mesh
+            .workloads_on(&self.options.node)
+            .map(|w| &w.locality)
+            .find(|l| !l.region.is_empty());
         let locality = locality.cloned().unwrap_or_default();
         let moved = std::mem::replace(&mut self.locality, locality) != self.locality;
         if first || moved {
@@ -100,7 +112,8 @@ impl<K: Kernel> Node<K> {
             locality: &self.locality,
         };
         for key in keys {
-            self.services.update(&mut self.kernel, &mesh, &key, origin, now);
+            self.services
+                .update(&mut self.kernel, &mesh, &key, origin, now);
         }
         if first {
             self.services.drop_stale(&mut self.kernel, now);

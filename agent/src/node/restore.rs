@@ -29,14 +29,27 @@ pub struct Leftover {
 
 impl<K: Kernel> Node<K> {
     /// Takes over. `open` opens a network namespace (and waits for it: programs are attached only after this).
-    pub fn restore(&mut self, left: Leftover, open: impl Fn(&Record) -> std::io::Result<Netns>, now: Instant) {
+    pub fn restore(
+        &mut self,
+        left: Leftover,
+        open: impl Fn(&Record) -> std::io::Result<Netns>,
+        now: Instant,
+    ) {
         let old = left.existing.config;
         self.config = Config {
             generation: old.generation + 1,
             host_netns: left.host_netns,
-            tunnel_cgroup: if left.tunnel_cgroup == 0 { old.tunnel_cgroup } else { left.tunnel_cgroup },
+            tunnel_cgroup: if left.tunnel_cgroup == 0 {
+                old.tunnel_cgroup
+            } else {
+                left.tunnel_cgroup
+            },
             kubelet_cgroup: left.kubelet_cgroup,
-            flags: if self.options.direct.off { 0 } else { CONFIG_DIRECT },
+            flags: if self.options.direct.off {
+                0
+            } else {
+                CONFIG_DIRECT
+            },
             reserved: 0,
         };
         // A number is never given twice, even if the file is lost: verdicts are kept by number.
@@ -52,7 +65,12 @@ impl<K: Kernel> Node<K> {
         self.save();
     }
 
-    fn adopt(&mut self, record: Record, open: impl Fn(&Record) -> std::io::Result<Netns>, now: Instant) {
+    fn adopt(
+        &mut self,
+        record: Record,
+        open: impl Fn(&Record) -> std::io::Result<Netns>,
+        now: Instant,
+    ) {
         let netns = match open(&record) {
             Ok(netns) if record.cookie == netns.cookie || record.cookie == 0 => netns,
             Ok(_) => return self.gone(&record, "its network namespace was replaced"),
@@ -62,7 +80,11 @@ impl<K: Kernel> Node<K> {
         let (uid, number, enrolled) = (pod.uid.clone(), pod.record.number, pod.record.enrolled);
         pod.record.cookie = netns.cookie;
         pod.netns = Some(Arc::new(netns));
-        pod.stage = if enrolled { Stage::Enrolled } else { Stage::Idle };
+        pod.stage = if enrolled {
+            Stage::Enrolled
+        } else {
+            Stage::Idle
+        };
         self.by_number.insert(number, uid.clone());
         self.pods.insert(uid.clone(), pod);
         if enrolled {
@@ -70,7 +92,9 @@ impl<K: Kernel> Node<K> {
             let done = self.put_entries(&uid);
             self.done(done);
             if let Some(netns) = self.pods.get(&uid).and_then(|p| p.netns.clone()) {
-                let done = self.kernel.attach_lookup(netns.cookie, std::os::fd::AsFd::as_fd(&*netns));
+                let done = self
+                    .kernel
+                    .attach_lookup(netns.cookie, std::os::fd::AsFd::as_fd(&*netns));
                 self.done(done);
             }
         }
@@ -78,7 +102,10 @@ impl<K: Kernel> Node<K> {
     }
 
     fn gone(&mut self, record: &Record, why: &str) {
-        tracing::info!(workload = record.workload, "a remembered pod is gone: {why}");
+        tracing::info!(
+            workload = record.workload,
+            "a remembered pod is gone: {why}"
+        );
         let done = self.kernel.remove_pod(record.cookie);
         self.done(done);
         let done = self.kernel.detach_lookup(record.cookie);
@@ -89,10 +116,22 @@ impl<K: Kernel> Node<K> {
     /// than open.
     fn drop_leftovers(&mut self, existing: &Existing) {
         let mine = |ip: &std::net::IpAddr| {
-            self.pods.values().any(|p| p.stage == Stage::Enrolled && p.record.addresses.contains(ip))
+            self.pods
+                .values()
+                .any(|p| p.stage == Stage::Enrolled && p.record.addresses.contains(ip))
         };
-        let ips: Vec<_> = existing.local.iter().filter(|ip| !mine(ip)).copied().collect();
-        let ports: Vec<_> = existing.probe_ports.iter().filter(|(ip, _)| !mine(ip)).copied().collect();
+        let ips: Vec<_> = existing
+            .local
+            .iter()
+            .filter(|ip| !mine(ip))
+            .copied()
+            .collect();
+        let ports: Vec<_> = existing
+            .probe_ports
+            .iter()
+            .filter(|(ip, _)| !mine(ip))
+            .copied()
+            .collect();
         for ip in ips {
             let done = self.kernel.remove_local(ip);
             self.done(done);
@@ -103,10 +142,10 @@ impl<K: Kernel> Node<K> {
         }
         for (cookie, pod) in &existing.pods {
             if !self.pods.values().any(|p| p.record.cookie == *cookie) {
-                let (ip4, ip6): (std::net::IpAddr, std::net::IpAddr) = (pod.ip4.into(), pod.ip6.into());
+                let (ip4, ip6): (std::net::IpAddr, std::net::IpAddr) =
+                    (pod.ip4.into(), pod.ip6.into());
                 tracing::warn!(cookie, %ip4, %ip6, "a captured pod is not remembered; it stays closed until it is added again");
             }
         }
     }
-
 }

@@ -56,8 +56,18 @@ impl ServiceTable {
     }
 
     /// Brings the kernel up to date with one service.
-    pub fn update<K: Kernel>(&mut self, kernel: &mut K, mesh: &Mesh, key: &ServiceKey, origin: Origin<'_>, now: Instant) {
-        let wanted = mesh.service(key).map(|s| plans(s, mesh, origin)).unwrap_or_default();
+    pub fn update<K: Kernel>(
+        &mut self,
+        kernel: &mut K,
+        mesh: &Mesh,
+        key: &ServiceKey,
+        origin: Origin<'_>,
+        now: Instant,
+    ) {
+        let wanted = mesh
+            .service(key)
+            .map(|s| plans(s, mesh, origin))
+            .unwrap_or_default();
         let old = self.by_service.remove(key).unwrap_or_default();
         for address in old.iter().filter(|a| !wanted.contains_key(a)) {
             self.remove(kernel, address, now);
@@ -91,7 +101,11 @@ impl ServiceTable {
         self.garbage = rest;
         for g in due {
             for index in 0..g.count {
-                logged(kernel.remove_backend(&BackendKey { service: g.service, epoch: g.epoch, index }));
+                logged(kernel.remove_backend(&BackendKey {
+                    service: g.service,
+                    epoch: g.epoch,
+                    index,
+                }));
             }
         }
     }
@@ -127,9 +141,19 @@ impl ServiceTable {
             flags: if plan.is_empty() { SERVICE_REFUSE } else { 0 },
         };
         for (index, backend) in plan.iter().enumerate() {
-            let backend_key = BackendKey { service: number, epoch: entry.epoch, index: index as u32 };
+            let backend_key = BackendKey {
+                service: number,
+                epoch: entry.epoch,
+                index: index as u32,
+            };
             if let Err(error) = kernel.put_backend(&backend_key, backend) {
-                self.discard(ServiceEntry { count: index as u32, ..entry }, now);
+                self.discard(
+                    ServiceEntry {
+                        count: index as u32,
+                        ..entry
+                    },
+                    now,
+                );
                 return Err(error);
             }
         }
@@ -138,7 +162,14 @@ impl ServiceTable {
             self.discard(before, now);
         }
         self.named.push((number, key.clone(), address.port));
-        self.installed.insert(*address, Installed { key: key.clone(), entry, backends: plan });
+        self.installed.insert(
+            *address,
+            Installed {
+                key: key.clone(),
+                entry,
+                backends: plan,
+            },
+        );
         Ok(())
     }
 
@@ -150,8 +181,15 @@ impl ServiceTable {
     }
 
     fn discard(&mut self, entry: ServiceEntry, now: Instant) {
-        let Some(at) = now.checked_add(GRACE).filter(|_| entry.count > 0) else { return };
-        self.garbage.push(Garbage { at, service: entry.service, epoch: entry.epoch, count: entry.count });
+        let Some(at) = now.checked_add(GRACE).filter(|_| entry.count > 0) else {
+            return;
+        };
+        self.garbage.push(Garbage {
+            at,
+            service: entry.service,
+            epoch: entry.epoch,
+            count: entry.count,
+        });
     }
 
     fn next_number(&mut self) -> u32 {
@@ -175,15 +213,25 @@ fn plans(service: &Service, mesh: &Mesh, origin: Origin<'_>) -> HashMap<ServiceA
         return plans;
     }
     let key = service.key();
-    for address in service.addresses.iter().filter(|a| *a.network == *origin.network) {
+    for address in service
+        .addresses
+        .iter()
+        .filter(|a| *a.network == *origin.network)
+    {
         // Another service may hold the address, or a pod.
         let holder = mesh.service_by_address(address).map(|s| s.key());
         if holder.as_ref() != Some(&key) || mesh.workload_by_address(address).is_some() {
             continue;
         }
         for port in &service.ports {
-            let request = Request { origin, port: port.service_port, family: Some(Family::of(address.ip)) };
-            let Some(plan) = plan(service, mesh, &request) else { return HashMap::new() };
+            let request = Request {
+                origin,
+                port: port.service_port,
+                family: Some(Family::of(address.ip)),
+            };
+            let Some(plan) = plan(service, mesh, &request) else {
+                return HashMap::new();
+            };
             plans.insert(service_addr(address.ip, port.service_port), plan);
         }
     }
@@ -201,11 +249,21 @@ fn plan(service: &Service, mesh: &Mesh, request: &Request<'_>) -> Option<Vec<Bac
     }
     let table = AliasTable::new(&found.iter().map(|c| c.weight).collect::<Vec<_>>());
     let one = |(c, e): (&Candidate, &warren_core::balance::AliasEntry)| {
-        Some(Backend { ip: c.ip?.into(), port: c.target_port, reserved: 0, threshold: e.threshold, alias: e.alias })
+        Some(Backend {
+            ip: c.ip?.into(),
+            port: c.target_port,
+            reserved: 0,
+            threshold: e.threshold,
+            alias: e.alias,
+        })
     };
     found.iter().zip(table.entries()).map(one).collect()
 }
 
 fn service_addr(ip: IpAddr, port: u16) -> ServiceAddr {
-    ServiceAddr { ip: ip.into(), port, reserved: 0 }
+    ServiceAddr {
+        ip: ip.into(),
+        port,
+        reserved: 0,
+    }
 }

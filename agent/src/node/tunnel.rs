@@ -17,7 +17,11 @@ const RECOVER_LIMIT: Duration = Duration::from_secs(1);
 impl<K: Kernel> Node<K> {
     pub(super) fn tunnel_up(&mut self, link: u64, instance: String, now: Instant) {
         tracing::info!(instance, "tunnel connected");
-        self.tunnel = Tunnel { link: Some(link), instance, ..Tunnel::default() };
+        self.tunnel = Tunnel {
+            link: Some(link),
+            instance,
+            ..Tunnel::default()
+        };
         for pod in self.pods.values_mut() {
             pod.offered_at = None;
             if pod.stage == Stage::Offered {
@@ -26,7 +30,11 @@ impl<K: Kernel> Node<K> {
         }
         if self.pods.values().any(|p| p.recover) {
             self.tunnel.recovering_until = Some(now + RECOVER_LIMIT);
-            self.effects.push(Effect::Tell { link, message: ToTunnel::Recover {}, fds: Vec::new() });
+            self.effects.push(Effect::Tell {
+                link,
+                message: ToTunnel::Recover {},
+                fds: Vec::new(),
+            });
         }
         self.reconcile_all(now);
         self.tell_synced(now);
@@ -37,7 +45,10 @@ impl<K: Kernel> Node<K> {
             return;
         }
         tracing::warn!(instance = self.tunnel.instance, wait = ?self.options.tunnel_wait, "tunnel gone; its listeners are held");
-        self.tunnel = Tunnel { gone_since: Some(now), ..Tunnel::default() };
+        self.tunnel = Tunnel {
+            gone_since: Some(now),
+            ..Tunnel::default()
+        };
         for pod in self.pods.values_mut() {
             pod.offered_at = None;
             if pod.stage == Stage::Offered {
@@ -46,28 +57,49 @@ impl<K: Kernel> Node<K> {
         }
     }
 
-    pub(super) fn from_tunnel(&mut self, link: u64, message: ToAgent, fds: Vec<OwnedFd>, now: Instant) {
+    pub(super) fn hear(&mut self, link: u64, message: ToAgent, fds: Vec<OwnedFd>, now: Instant) {
         if self.tunnel.link != Some(link) {
             return;
         }
         match message {
             ToAgent::PodReady { uid } => self.ready(&Uid::from(uid.as_str()), now),
             ToAgent::PodFailed { uid, reason } => {
-                self.fail(&Uid::from(uid.as_str()), format!("the tunnel refuses it: {reason}"), now);
+                self.fail(
+                    &Uid::from(uid.as_str()),
+                    format!("the tunnel refuses it: {reason}"),
+                    now,
+                );
             }
-            ToAgent::Listeners { uid, listeners } => self.recovered(&Uid::from(uid.as_str()), &listeners, fds, now),
-            ToAgent::PodRemoved { uid } => tracing::debug!(uid, "the tunnel's last connection of the pod has ended"),
+            ToAgent::Listeners { uid, listeners } => {
+                self.recovered(&Uid::from(uid.as_str()), &listeners, fds, now)
+            }
+            ToAgent::PodRemoved { uid } => {
+                tracing::debug!(uid, "the tunnel's last connection of the pod has ended")
+            }
             ToAgent::Hello { .. } => tracing::warn!("the tunnel said hello twice"),
         }
     }
 
     /// The tunnel's duplicates of listeners that an earlier agent made.
     fn recovered(&mut self, uid: &Uid, kinds: &[ListenerKind], fds: Vec<OwnedFd>, now: Instant) {
-        let Some(pod) = self.pods.get_mut(uid).filter(|p| p.recover && p.listeners.is_empty()) else { return };
+        let Some(pod) = self
+            .pods
+            .get_mut(uid)
+            .filter(|p| p.recover && p.listeners.is_empty())
+        else {
+            return;
+        };
         let wanted = pod.wanted_listeners();
         let address = |k: &ListenerKind| pod.ip(k.family == Family::V4).map(|ip: IpAddr| (*k, ip));
-        let found: Vec<_> = kinds.iter().filter_map(address).zip(fds).map(|((k, ip), fd)| (k, ip, fd)).collect();
-        let complete = wanted.iter().all(|w| found.iter().any(|(k, ip, _)| (*k, *ip) == *w));
+        let found: Vec<_> = kinds
+            .iter()
+            .filter_map(address)
+            .zip(fds)
+            .map(|((k, ip), fd)| (k, ip, fd))
+            .collect();
+        let complete = wanted
+            .iter()
+            .all(|w| found.iter().any(|(k, ip, _)| (*k, *ip) == *w));
         pod.recover = false;
         if complete {
             tracing::info!(workload = %uid, "listeners recovered from the tunnel");
@@ -85,7 +117,9 @@ impl<K: Kernel> Node<K> {
             self.reconcile_all(now);
         }
         self.tell_synced(now);
-        let Some(since) = self.tunnel.gone_since else { return };
+        let Some(since) = self.tunnel.gone_since else {
+            return;
+        };
         if now.duration_since(since) >= self.options.tunnel_wait {
             self.give_up();
         }
@@ -93,9 +127,17 @@ impl<K: Kernel> Node<K> {
 
     /// The tunnel stays away: clients that wait are reset rather than kept for ever.
     fn give_up(&mut self) {
-        let holding: Vec<_> = self.pods.iter().filter(|(_, p)| !p.listeners.is_empty()).map(|(u, _)| u.clone()).collect();
+        let holding: Vec<_> = self
+            .pods
+            .iter()
+            .filter(|(_, p)| !p.listeners.is_empty())
+            .map(|(u, _)| u.clone())
+            .collect();
         if !holding.is_empty() {
-            tracing::warn!(pods = holding.len(), "the tunnel stays away: waiting connections are reset");
+            tracing::warn!(
+                pods = holding.len(),
+                "the tunnel stays away: waiting connections are reset"
+            );
         }
         for uid in holding {
             self.drop_listeners(&uid);
@@ -104,15 +146,23 @@ impl<K: Kernel> Node<K> {
 
     fn tell_synced(&mut self, _now: Instant) {
         let Some(link) = self.tunnel.link else { return };
-        if self.tunnel.synced || self.tunnel.recovering_until.is_some() && self.pods.values().any(|p| p.recover) {
+        if self.tunnel.synced
+            || self.tunnel.recovering_until.is_some() && self.pods.values().any(|p| p.recover)
+        {
             return;
         }
-        let waiting = |p: &crate::pods::Pod| p.stage == Stage::Enrolled && p.offered_at.is_none() && p.retry_at.is_none();
+        let waiting = |p: &crate::pods::Pod| {
+            p.stage == Stage::Enrolled && p.offered_at.is_none() && p.retry_at.is_none()
+        };
         if self.pods.values().any(waiting) {
             return;
         }
         self.tunnel.synced = true;
-        self.effects.push(Effect::Tell { link, message: ToTunnel::Synced {}, fds: Vec::new() });
+        self.effects.push(Effect::Tell {
+            link,
+            message: ToTunnel::Synced {},
+            fds: Vec::new(),
+        });
     }
 
     pub(super) fn reconcile_all(&mut self, now: Instant) {

@@ -26,7 +26,11 @@ pub struct Saved {
 impl Saved {
     /// What is to be kept now.
     pub fn new(next_number: u32, pods: Vec<Record>) -> Self {
-        Self { version: VERSION, next_number, pods }
+        Self {
+            version: VERSION,
+            next_number,
+            pods,
+        }
     }
 }
 
@@ -62,7 +66,12 @@ pub fn load(path: &Path) -> Saved {
 /// Writes the file so that a reader sees the old or the new content, never a part.
 pub fn save(path: &Path, saved: &Saved) -> io::Result<()> {
     let new = path.with_extension("json.new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
     file.write_all(&serde_json::to_vec_pretty(saved)?)?;
     file.sync_data()?;
     fs::rename(&new, path)

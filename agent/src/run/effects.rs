@@ -24,14 +24,26 @@ pub struct Hands {
 
 impl Hands {
     /// `store` is the file of remembered pods.
-    pub fn new(inputs: mpsc::Sender<Input>, outbox: Outbox, store: PathBuf, revoked: Arc<Revoked>) -> Self {
-        Self { inputs, outbox, store, revoked }
+    pub fn new(
+        inputs: mpsc::Sender<Input>,
+        outbox: Outbox,
+        store: PathBuf,
+        revoked: Arc<Revoked>,
+    ) -> Self {
+        Self {
+            inputs,
+            outbox,
+            store,
+            revoked,
+        }
     }
 
     /// Starts one effect; its end comes back as an input.
     pub fn carry_out(&self, effect: Effect) {
         match effect {
-            Effect::Open(number, path) => self.in_background(move || Input::Opened(number, Netns::open(&path))),
+            Effect::Open(number, path) => {
+                self.in_background(move || Input::Opened(number, Netns::open(&path)))
+            }
             Effect::Listen(number, netns, wanted) => {
                 self.in_background(move || Input::Listening(number, netns.listeners(&wanted)));
             }
@@ -64,7 +76,9 @@ fn destroy(namespaces: &[Arc<Netns>], pairs: &HashSet<Pair>) {
     for netns in namespaces {
         match sockdiag::destroy(netns.diag.lock().as_fd(), pairs) {
             Ok(ended) => tracing::debug!(cookie = netns.cookie, ended, "sockets destroyed"),
-            Err(error) => tracing::error!(%error, cookie = netns.cookie, "denied flows cannot be ended"),
+            Err(error) => {
+                tracing::error!(%error, cookie = netns.cookie, "denied flows cannot be ended")
+            }
         }
     }
 }

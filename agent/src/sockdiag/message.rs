@@ -50,7 +50,13 @@ pub fn dump_request(family: u8) -> Vec<u8> {
 
 /// Asks to end exactly this socket: the cookie in its id keeps a listener or a successor on the same ports from harm.
 pub fn destroy_request(socket: &DiagSocket) -> Vec<u8> {
-    request(SOCK_DESTROY, FLAGS_REQUEST_ACK, socket.family, u32::MAX, &socket.id)
+    request(
+        SOCK_DESTROY,
+        FLAGS_REQUEST_ACK,
+        socket.family,
+        u32::MAX,
+        &socket.id,
+    )
 }
 
 fn request(kind: u16, flags: u16, family: u8, states: u32, id: &[u8; 48]) -> Vec<u8> {
@@ -100,7 +106,13 @@ fn socket(body: &[u8]) -> Option<DiagSocket> {
     let v4 = i32::from(body[0]) == libc::AF_INET;
     let local = SocketAddr::new(ip(v4, id[4..20].try_into().ok()?), port(0));
     let remote = SocketAddr::new(ip(v4, id[20..36].try_into().ok()?), port(2));
-    Some(DiagSocket { family: body[0], state: body[1], local, remote, id })
+    Some(DiagSocket {
+        family: body[0],
+        state: body[1],
+        local,
+        remote,
+        id,
+    })
 }
 
 fn ip(v4: bool, bytes: [u8; 16]) -> IpAddr {
@@ -115,7 +127,10 @@ fn word(data: &[u8], at: usize) -> Option<u32> {
 }
 
 fn malformed() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "a sock_diag message is cut short")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "a sock_diag message is cut short",
+    )
 }
 
 #[cfg(test)]
@@ -157,7 +172,9 @@ mod tests {
         let mut remote = [0; 16];
         remote[..4].copy_from_slice(&[10, 0, 0, 2]);
         let data = answer(20, &body(libc::AF_INET, local, remote));
-        let Some(Ok(Parsed::Socket(found))) = parse(&data).next() else { panic!("no socket") };
+        let Some(Ok(Parsed::Socket(found))) = parse(&data).next() else {
+            panic!("no socket")
+        };
         assert_eq!(found.local, "10.0.0.1:80".parse().unwrap());
         assert_eq!(found.remote, "10.0.0.2:40000".parse().unwrap());
         let destroy = destroy_request(&found);
@@ -169,7 +186,9 @@ mod tests {
     fn mapped_addresses_become_v4() {
         let mapped = |last| Ipv4Addr::new(10, 0, 0, last).to_ipv6_mapped().octets();
         let data = answer(20, &body(libc::AF_INET6, mapped(1), mapped(2)));
-        let Some(Ok(Parsed::Socket(found))) = parse(&data).next() else { panic!("no socket") };
+        let Some(Ok(Parsed::Socket(found))) = parse(&data).next() else {
+            panic!("no socket")
+        };
         assert_eq!(found.local, "10.0.0.1:80".parse().unwrap());
     }
 

@@ -1,0 +1,169 @@
+//! Verdicts for direct flows, and the end of those that are denied.
+
+use std::collections::HashSet;
+
+use warren_abi::{DirectConn, FlowKey, VERDICT_DIRECT, VERDICT_TUNNEL, VerdictKey};
+use warren_core::policy::{Action, Policy, PolicyKey, PolicyScope, Rule};
+
+use super::*;
+use crate::sockdiag::Pair;
+
+fn rig() -> Rig {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    rig.enrolled("web", "10.0.0.1");
+    rig.enrolled("api", "10.0.0.2");
+    rig
+}
+
+fn question(rig: &Rig, family: u16) -> VerdictKey {
+    VerdictKey {
+        source: rig.number("web"),
+        destination: rig.number("api"),
+        port: 80,
+        family,
+    }
+}
+
+fn ask(rig: &mut Rig, family: u16) -> u32 {
+    let question = question(rig, family);
+    rig.send(Input::Wanted(vec![question]));
+    let verdict = rig.node.kernel.verdicts[&question];
+    assert_eq!(verdict.generation, rig.node.kernel.config.generation);
+    verdict.verdict
+}
+
+fn deny_all() -> Policy {
+    Policy {
+        key: PolicyKey {
+            namespace: "shop".into(),
+            name: "deny".into(),
+        },
+        scope: PolicyScope::Namespace,
+        action: Action::Deny,
+        audit: None,
+        rules: vec![Rule::default()],
+    }
+}
+
+#[test]
+fn two_enrolled_pods_that_policy_allows_may_speak_directly() {
+    let mut rig = rig();
+    assert_eq!(ask(&mut rig, 4), VERDICT_DIRECT);
+    assert_eq!(
+        ask(&mut rig, 6),
+        VERDICT_TUNNEL,
+        "they have no address of that family"
+    );
+}
+
+#[test]
+fn what_cannot_be_decided_takes_the_tunnel() {
+    let mut rig = rig();
+    let nobody = VerdictKey {
+        source: 77,
+        ..question(&rig, 4)
+    };
+    rig.send(Input::Wanted(vec![nobody]));
+    assert_eq!(rig.node.kernel.verdicts[&nobody].verdict, VERDICT_TUNNEL);
+    let mut off = workload("api", "10.0.0.2");
+    off.direct_flows_off = true;
+    rig.workloads(vec![off]);
+    assert_eq!(ask(&mut rig, 4), VERDICT_TUNNEL);
+}
+
+#[test]
+fn readiness_changes_nothing_but_policy_and_identity_make_a_new_generation() {
+    let mut rig = rig();
+    let generation = |rig: &Rig| rig.node.kernel.config.generation;
+    let before = generation(&rig);
+    let mut unready = workload("api", "10.0.0.2");
+    unready.health = warren_core::workload::Health::Unhealthy;
+    rig.workloads(vec![unready]);
+    rig.workloads(vec![workload("elsewhere", "10.9.0.1")]);
+    assert_eq!(generation(&rig), before);
+    let mut renamed = workload("api", "10.0.0.2");
+    renamed.service_account = "other".into();
+    rig.workloads(vec![renamed]);
+    assert_eq!(generation(&rig), before + 1);
+    rig.xds(Update {
+        policies: vec![Arc::new(deny_all())],
+        ..Update::default()
+    });
+    assert_eq!(generation(&rig), before + 2);
+    assert_eq!(ask(&mut rig, 4), VERDICT_TUNNEL);
+}
+
+fn flow(rig: &Rig) -> DirectConn {
+    DirectConn {
+        flow: FlowKey {
+            client: "10.0.0.1".parse::<std::net::IpAddr>().unwrap().into(),
+            server: "10.0.0.2".parse::<std::net::IpAddr>().unwrap().into(),
+            client_port: 40000,
+            server_port: 80,
+        },
+        source: rig.number("web"),
+        destination: rig.number("api"),
+        service: 0,
+        start_ns: 1,
+        generation: 1,
+    }
+}
+
+fn destroyed(node: &mut Node<FakeKernel>) -> Vec<HashSet<Pair>> {
+    let effects = node.take_effects().into_iter();
+    effects
+        .filter_map(|e| {
+            if let Effect::Destroy(_, pairs) = e {
+                Some((*pairs).clone())
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn denied_flows_are_ended_at_once_and_looked_for_again() {
+    let mut rig = rig();
+    rig.node.kernel.direct = vec![flow(&rig)];
+    let cleared = rig.node.kernel.cleared;
+    let update = Update {
+        policies: vec![Arc::new(deny_all())],
+        ..Update::default()
+    };
+    rig.node.handle(Input::Xds(Box::new(update)), rig.now);
+    let pair = (
+        "10.0.0.1:40000".parse().unwrap(),
+        "10.0.0.2:80".parse().unwrap(),
+    );
+    assert_eq!(destroyed(&mut rig.node), [HashSet::from([pair])]);
+    assert_eq!(rig.node.kernel.cleared, cleared + 1);
+    let late = rig.now + Duration::from_millis(100);
+    rig.node.handle(Input::Tick, late);
+    assert_eq!(
+        destroyed(&mut rig.node).len(),
+        1,
+        "a flow that was being made is found by the second look"
+    );
+}
+
+#[test]
+fn flows_that_are_still_allowed_are_left_alone() {
+    let mut rig = rig();
+    rig.node.kernel.direct = vec![flow(&rig)];
+    let mut other = deny_all();
+    other.rules.clear();
+    let update = Update {
+        policies: vec![Arc::new(other)],
+        ..Update::default()
+    };
+    rig.node.handle(Input::Xds(Box::new(update)), rig.now);
+    assert!(destroyed(&mut rig.node).is_empty());
+    rig.node.handle(Input::DirectFlows(false), rig.now);
+    assert!(
+        destroyed(&mut rig.node).is_empty(),
+        "not direct any more is not denied"
+    );
+    assert_eq!(ask(&mut rig, 4), VERDICT_TUNNEL);
+}

@@ -1,0 +1,168 @@
+//! Pods come, go, join and leave.
+
+use super::*;
+
+#[test]
+fn a_pod_is_captured_only_after_listeners_tunnel_and_lookup() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    let mut answer = rig.add("web", "10.0.0.1");
+    assert!(waits(&mut answer), "the controller does not know it yet");
+    let mut known = workload("web", "10.0.0.1");
+    known.probe_ports = vec![8080];
+    rig.workloads(vec![known]);
+    assert!(
+        waits(&mut answer) && rig.node.kernel.pods.is_empty(),
+        "the tunnel has not answered"
+    );
+    assert!(
+        matches!(rig.told.last(), Some(ToTunnel::AddPod { listeners, .. }) if listeners.len() == 3)
+    );
+    rig.ready(1, "web");
+    assert_eq!(answer.try_recv().unwrap(), Answer::done(true));
+    let place = |action| {
+        rig.node
+            .kernel
+            .journal
+            .iter()
+            .position(|a| *a == action)
+            .unwrap()
+    };
+    assert!(place("put_listener") < place("put_probe_port"));
+    assert!(place("put_probe_port") < place("attach_lookup"));
+    assert!(place("attach_lookup") < place("put_pod"));
+    assert!(place("put_pod") < place("put_local"));
+    assert!(rig.saved.unwrap().pods[0].enrolled);
+}
+
+#[test]
+fn a_pod_that_stays_out_is_answered_and_remembered_and_may_join_later() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    let mut out = workload("web", "10.0.0.1");
+    out.protocol = TunnelProtocol::None;
+    rig.workloads(vec![out]);
+    let mut answer = rig.add("web", "10.0.0.1");
+    assert_eq!(answer.try_recv().unwrap(), Answer::done(false));
+    rig.workloads(vec![workload("web", "10.0.0.1")]);
+    rig.ready(1, "web");
+    assert_eq!(rig.node.kernel.pods.len(), 1);
+}
+
+#[test]
+fn leaving_is_the_reverse_and_the_pod_is_remembered() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    let cookie = rig.enrolled("web", "10.0.0.1");
+    rig.node.kernel.journal.clear();
+    let mut out = workload("web", "10.0.0.1");
+    out.protocol = TunnelProtocol::None;
+    rig.workloads(vec![out]);
+    let kernel = &rig.node.kernel;
+    assert!(
+        !kernel.pods.contains_key(&cookie) && kernel.local.is_empty() && kernel.lookups.is_empty()
+    );
+    assert!(kernel.listeners.is_empty());
+    let place = |action| kernel.journal.iter().position(|a| *a == action).unwrap();
+    assert!(place("remove_pod") < place("detach_lookup"));
+    assert!(place("detach_lookup") < place("remove_listener"));
+    assert!(matches!(rig.told[..], [ToTunnel::RemovePod { .. }]));
+    rig.workloads(vec![workload("web", "10.0.0.1")]);
+    rig.ready(1, "web");
+    assert!(rig.node.kernel.pods.contains_key(&cookie));
+}
+
+#[test]
+fn waits_are_bounded_and_say_what_is_missing() {
+    let mut rig = Rig::new();
+    let mut unknown = rig.add("web", "10.0.0.1");
+    rig.workloads(vec![workload("api", "10.0.0.2")]);
+    let mut untunnelled = rig.add("api", "10.0.0.2");
+    rig.pass(Duration::from_secs(9));
+    assert!(waits(&mut unknown) && waits(&mut untunnelled));
+    rig.pass(Duration::from_secs(2));
+    let error = |mut a: oneshot::Receiver<Answer>| a.try_recv().unwrap().error.unwrap();
+    assert!(error(unknown).contains("controller"));
+    assert!(error(untunnelled).contains("tunnel"));
+    assert!(rig.node.kernel.pods.is_empty());
+}
+
+#[test]
+fn labels_that_do_not_ask_for_the_mesh_are_believed_while_the_controller_is_silent() {
+    let mut rig = Rig::new();
+    let (reply, mut answer) = oneshot::channel();
+    let mut add = request(Op::Add, "web", "10.0.0.1");
+    (add.pod_labels, add.namespace_labels) = (Some(Default::default()), Some(Default::default()));
+    rig.send(Input::Cni(Box::new(add), reply));
+    assert_eq!(answer.try_recv().unwrap(), Answer::done(false));
+}
+
+#[test]
+fn a_late_del_of_an_earlier_pod_leaves_its_successor_alone() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    rig.enrolled("web", "10.0.0.1");
+    let mut late = request(Op::Del, "web", "10.0.0.1");
+    late.uid = "another".into();
+    rig.del(late);
+    assert_eq!(rig.node.kernel.pods.len(), 1);
+    rig.del(request(Op::Del, "web", "10.0.0.1"));
+    assert!(rig.node.kernel.pods.is_empty() && rig.node.pods.is_empty());
+    rig.del(request(Op::Del, "web", "10.0.0.1"));
+}
+
+#[test]
+fn a_successor_of_the_same_name_has_a_number_of_its_own() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    rig.enrolled("web", "10.0.0.1");
+    let first = rig.number("web");
+    let mut again = request(Op::Add, "web", "10.0.0.1");
+    again.netns = "/run/netns/other".into();
+    let (reply, _answer) = oneshot::channel();
+    rig.send(Input::Cni(Box::new(again), reply));
+    rig.ready(1, "web");
+    assert_ne!(rig.number("web"), first);
+    assert_eq!(rig.node.kernel.pods.len(), 1);
+}
+
+#[test]
+fn a_missing_namespace_is_told_and_nothing_stays() {
+    let mut rig = Rig::new();
+    let (reply, mut answer) = oneshot::channel();
+    let mut add = request(Op::Add, "web", "10.0.0.1");
+    add.netns = "/run/netns/missing".into();
+    rig.send(Input::Cni(Box::new(add), reply));
+    assert!(
+        answer
+            .try_recv()
+            .unwrap()
+            .error
+            .unwrap()
+            .contains("/run/netns/missing")
+    );
+    assert!(rig.node.pods.is_empty());
+}
+
+#[test]
+fn a_kernel_that_refuses_leaves_the_pod_out_and_it_is_tried_again() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    rig.workloads(vec![workload("web", "10.0.0.1")]);
+    rig.node.kernel.broken = Some("attach_lookup");
+    let mut answer = rig.add("web", "10.0.0.1");
+    rig.ready(1, "web");
+    assert!(
+        answer
+            .try_recv()
+            .unwrap()
+            .error
+            .unwrap()
+            .contains("attach_lookup")
+    );
+    assert!(rig.node.kernel.pods.is_empty() && rig.node.kernel.listeners.is_empty());
+    rig.node.kernel.broken = None;
+    rig.pass(Duration::from_secs(3));
+    rig.ready(1, "web");
+    assert_eq!(rig.node.kernel.pods.len(), 1);
+}

@@ -1,0 +1,204 @@
+//! What the kernel is told of services.
+
+use std::collections::BTreeMap;
+
+use warren_abi::{BackendKey, SERVICE_REFUSE, ServiceAddr, ServiceEntry};
+use warren_core::address::NetworkAddress;
+use warren_core::service::{LoadBalancing, PortMapping};
+
+use super::*;
+use crate::bpf::Existing;
+
+fn service() -> Service {
+    Service {
+        name: "web".into(),
+        namespace: "shop".into(),
+        hostname: "web.shop.svc.cluster.local".into(),
+        addresses: vec![NetworkAddress::local("10.96.0.1".parse().unwrap())],
+        ports: vec![PortMapping {
+            service_port: 80,
+            target_port: 8080,
+        }],
+        subject_alt_names: Vec::new(),
+        waypoint: None,
+        load_balancing: LoadBalancing::default(),
+    }
+}
+
+fn backend(name: &str, ip: &str) -> Workload {
+    let mut workload = workload(name, ip);
+    workload.services = BTreeMap::from([(service().key(), Vec::new())]);
+    workload
+}
+
+fn address() -> ServiceAddr {
+    ServiceAddr {
+        ip: "10.96.0.1".parse::<std::net::IpAddr>().unwrap().into(),
+        port: 80,
+        reserved: 0,
+    }
+}
+
+fn entry(rig: &Rig) -> ServiceEntry {
+    rig.node.kernel.services[&address()]
+}
+
+fn addresses(rig: &Rig) -> Vec<String> {
+    let entry = entry(rig);
+    let one = |index| {
+        let key = BackendKey {
+            service: entry.service,
+            epoch: entry.epoch,
+            index,
+        };
+        let backend = rig.node.kernel.backends[&key];
+        format!("{}:{}", std::net::IpAddr::from(backend.ip), backend.port)
+    };
+    (0..entry.count).map(one).collect()
+}
+
+#[test]
+fn a_change_writes_a_new_epoch_and_removes_the_old_one_later() {
+    let mut rig = Rig::new();
+    rig.workloads(vec![backend("a", "10.0.0.1")]);
+    rig.service(service());
+    assert_eq!(addresses(&rig), ["10.0.0.1:8080"]);
+    let first = entry(&rig);
+    rig.workloads(vec![backend("b", "10.0.0.2")]);
+    assert_eq!(addresses(&rig), ["10.0.0.1:8080", "10.0.0.2:8080"]);
+    assert_eq!(
+        (entry(&rig).service, entry(&rig).epoch),
+        (first.service, first.epoch + 1)
+    );
+    let old = BackendKey {
+        service: first.service,
+        epoch: first.epoch,
+        index: 0,
+    };
+    assert!(
+        rig.node.kernel.backends.contains_key(&old),
+        "a program may be reading it"
+    );
+    rig.pass(Duration::from_secs(2));
+    assert!(!rig.node.kernel.backends.contains_key(&old));
+    assert_eq!(rig.node.kernel.backends.len(), 2);
+}
+
+#[test]
+fn what_did_not_change_is_not_written() {
+    let mut rig = Rig::new();
+    rig.workloads(vec![backend("a", "10.0.0.1")]);
+    rig.service(service());
+    rig.node.kernel.journal.clear();
+    let mut other = backend("a", "10.0.0.1");
+    other.canonical_revision = "v2".into();
+    rig.workloads(vec![other]);
+    assert!(
+        rig.node.kernel.journal.is_empty(),
+        "{:?}",
+        rig.node.kernel.journal
+    );
+}
+
+#[test]
+fn without_endpoints_connections_are_refused() {
+    let mut rig = Rig::new();
+    rig.service(service());
+    assert_eq!(entry(&rig).flags, SERVICE_REFUSE);
+    let mut unready = backend("a", "10.0.0.1");
+    unready.health = warren_core::workload::Health::Unhealthy;
+    rig.workloads(vec![unready]);
+    assert_eq!(entry(&rig).flags, SERVICE_REFUSE);
+    rig.workloads(vec![backend("a", "10.0.0.1")]);
+    assert_eq!((entry(&rig).flags, entry(&rig).count), (0, 1));
+}
+
+#[test]
+fn what_the_kernel_cannot_do_justice_to_is_left_to_the_tunnel() {
+    let mut rig = Rig::new();
+    rig.workloads(vec![backend("a", "10.0.0.1")]);
+    rig.service(service());
+    let mut sticky = service();
+    sticky.load_balancing.client_ip_affinity = Some(Duration::from_secs(60));
+    rig.service(sticky);
+    assert!(rig.node.kernel.services.is_empty());
+    rig.service(service());
+    assert_eq!(rig.node.kernel.services.len(), 1);
+    let key = service().key();
+    rig.xds(Update {
+        removed_services: vec![key],
+        ..Update::default()
+    });
+    assert!(rig.node.kernel.services.is_empty());
+}
+
+#[test]
+fn a_full_map_leaves_the_service_to_the_tunnel() {
+    let mut rig = Rig::new();
+    rig.node.kernel.room = Some(1);
+    rig.workloads(vec![backend("a", "10.0.0.1"), backend("b", "10.0.0.2")]);
+    rig.service(service());
+    assert!(rig.node.kernel.services.is_empty());
+    rig.pass(Duration::from_secs(2));
+    assert!(rig.node.kernel.backends.is_empty());
+}
+
+#[test]
+fn nothing_is_told_before_everything_has_arrived_and_leftovers_go_then() {
+    let stale = ServiceAddr {
+        port: 81,
+        ..address()
+    };
+    let left = |address| {
+        (
+            address,
+            ServiceEntry {
+                service: 5,
+                epoch: 3,
+                count: 1,
+                flags: 0,
+            },
+        )
+    };
+    let existing = Existing {
+        services: vec![
+            left(address()),
+            (
+                stale,
+                ServiceEntry {
+                    service: 6,
+                    epoch: 0,
+                    count: 1,
+                    flags: 0,
+                },
+            ),
+        ],
+        ..Existing::default()
+    };
+    let mut rig = Rig::with(Leftover {
+        existing,
+        ..Leftover::default()
+    });
+    rig.xds(Update {
+        services: vec![Arc::new(service())],
+        ..Update::default()
+    });
+    assert!(
+        rig.node.kernel.services.is_empty(),
+        "endpoints may be on their way"
+    );
+    rig.workloads(vec![backend("a", "10.0.0.1")]);
+    rig.xds(Update {
+        addresses_synced: true,
+        ..Update::default()
+    });
+    assert_eq!(
+        (entry(&rig).service, entry(&rig).epoch),
+        (5, 4),
+        "the number is kept"
+    );
+    assert!(
+        rig.node.kernel.journal.contains(&"remove_service"),
+        "the stale one is gone"
+    );
+}
