@@ -1,1 +1,55 @@
-//! Placeholder.
+//! `warren`: shows what the processes of a mesh know, on a node or in a lab, and checks whether a machine can be a node.
+//! It reads what the others serve, changes nothing but log levels, and decides nothing.
+//!
+//! ```text
+//! arguments --place--> admin sockets --ask (all at once)--> typed answers --output--> table, JSON or YAML
+//! /proc, /sys --check--> findings with remedies ---------------------------^
+//! ```
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+mod arguments;
+mod ask;
+mod check;
+mod commands;
+mod output;
+mod place;
+
+pub use arguments::{Arguments, Command, Format};
+
+/// Something that went well, or did not.
+const FAILURE: u8 = 1;
+
+/// Why a command gave up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The processes could not be found.
+    #[error(transparent)]
+    Place(#[from] place::Error),
+    /// No process answered.
+    #[error("{0}")]
+    NoAnswer(String),
+    /// The output could not be written.
+    #[error("output: {0}")]
+    Output(String),
+}
+
+/// Runs one command; the exit status is 0, 1 where something failed or is missing, and 2 for bad arguments.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(commands::run(arguments)),
+        Err(e) => Err(Error::Output(e.to_string())),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILURE),
+        Err(e) => {
+            eprintln!("warren: {e}");
+            ExitCode::from(FAILURE)
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `warren check`: whether this machine can be a node.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::output::{self, Table};
+use crate::{Error, Format};
+
+mod cgroup;
+mod kernel;
+mod privilege;
+
+/// How a finding is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it must be.
+    Pass,
+    /// Could not be found out, or only some features suffer.
+    Warn,
+    /// A node cannot work.
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What.
+    pub check: String,
+    /// How it is.
+    pub result: Verdict,
+    /// What was found.
+    pub found: String,
+    /// What to do about it; empty for a pass.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
+}
+
+impl Finding {
+    fn pass(check: &str, found: impl Into<String>) -> Self {
+        Self {
+            check: check.into(),
+            result: Verdict::Pass,
+            found: found.into(),
+            remedy: String::new(),
+        }
+    }
+
+    fn warn(check: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            result: Verdict::Warn,
+            remedy: remedy.into(),
+            ..Self::pass(check, found)
+        }
+    }
+
+    fn fail(check: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            result: Verdict::Fail,
+            remedy: remedy.into(),
+            ..Self::pass(check, found)
+        }
+    }
+}
+
+/// Looks at everything and writes it; false where something fails.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn run(cgroup: Option<&Path>, format: Format) -> Result<bool, Error> {
+    let mut findings = vec![privilege::capabilities(), kernel::version(), kernel::btf()];
+    findings.extend(kernel::features());
+    findings.extend([
+        kernel::jit(),
+        kernel::ipv6(),
+        cgroup::hierarchy(cgroup),
+        cgroup::bpffs(),
+    ]);
+    output::write(format, &findings, |findings| draw(findings))?;
+    Ok(findings.iter().all(|f| f.result != Verdict::Fail))
+}
+
+fn draw(findings: &[Finding]) -> String {
+    let mut table = Table::new(&["check", "result", "found", "remedy"]);
+    for f in findings {
+        let result = match f.result {
+            Verdict::Pass => "pass",
+            Verdict::Warn => "warn",
+            Verdict::Fail => "FAIL",
+        };
+        table.row(vec![
+            f.check.clone(),
+            result.to_owned(),
+            f.found.clone(),
+            f.remedy.clone(),
+        ]);
+    }
+    let failed = findings
+        .iter()
+        .filter(|f| f.result == Verdict::Fail)
+        .count();
+    let verdict = match failed {
+        0 => "This machine can be a node.".to_owned(),
+        n => format!(
+            "This machine cannot be a node yet: {n} of {} checks fail.",
+            findings.len()
+        ),
+    };
+    format!("{}\n{verdict}\n", table.render(""))
+}
