@@ -73,7 +73,7 @@ impl Lab {
 
     /// Takes it down and leaves nothing behind.
     pub fn down(&self) -> Result<()> {
-        run(self.command(&["down", "--name", &self.name]), DOWN_LIMIT)?
+        run(self.command(&["down"]), DOWN_LIMIT)?
             .ok()
             .map(drop)
             .context("the lab did not go down")
@@ -106,30 +106,26 @@ impl Lab {
 
     /// Runs a command in the network namespace outside the cluster.
     pub fn outside(&self, argv: &[&str]) -> Result<Done> {
-        let mut command = Command::new("ip");
-        command
-            .args(["netns", "exec", &format!("warren-{}-outside", self.name)])
-            .args(argv);
-        run(command, LIMIT)
+        self.node("outside", argv)
     }
 
     /// Applies a manifest.
     pub fn apply(&self, file: &Path) -> Result<Done> {
-        let mut command = self.command(&["apply", "--name", &self.name, "-f"]);
+        let mut command = self.command(&["apply", "-f"]);
         command.arg(file);
         run(command, LIMIT)
     }
 
     /// Deletes the objects of a manifest.
     pub fn delete(&self, file: &Path) -> Result<Done> {
-        let mut command = self.command(&["delete", "--name", &self.name, "-f"]);
+        let mut command = self.command(&["delete", "-f"]);
         command.arg(file);
         run(command, LIMIT)
     }
 
     /// Restarts `agent`, `ztunnel` or `control`; `kill` means SIGKILL.
     pub fn restart(&self, what: &str, node: &str, kill: bool) -> Result<()> {
-        let mut command = self.command(&["restart", "--name", &self.name, what, "--node", node]);
+        let mut command = self.command(&["restart", what, "--node", node]);
         if kill {
             command.arg("--kill");
         }
@@ -138,10 +134,7 @@ impl Lab {
 
     /// Runs any command of the lab's own.
     pub fn lab(&self, argv: &[&str]) -> Result<Done> {
-        let (first, rest) = argv.split_first().context("no command")?;
-        let mut command = self.command(&[first, "--name", &self.name]);
-        command.args(rest);
-        run(command, LIMIT)
+        run(self.command(argv), LIMIT)
     }
 
     /// Runs the `warren` CLI against this lab.
@@ -184,7 +177,7 @@ impl Lab {
     }
 
     fn node_command(&self, node: &str, argv: &[&str]) -> Command {
-        let mut command = self.command(&["node", "--name", &self.name, node, "--"]);
+        let mut command = self.command(&["node", node, "--"]);
         command.args(argv);
         command
     }

@@ -30,6 +30,9 @@ pub struct Options {
     /// Use this lab, which is up with the scenarios' topology, and leave it up.
     #[arg(long, value_name = "LAB")]
     running: Option<String>,
+    /// Bring the lab up without the mesh: what holds without one should pass, the rest should fail.
+    #[arg(long)]
+    without_mesh: bool,
     /// Stop at the first failure.
     #[arg(long)]
     fail_fast: bool,
@@ -103,7 +106,11 @@ fn run_suite(
     let dir = topology::prepare(&lab, "topology")?;
     if owned {
         let begin = Instant::now();
-        if let Err(error) = lab.up(dir.path(), &suite.options()) {
+        let mut up = suite.options();
+        if options.without_mesh {
+            up.push("--without-mesh".into());
+        }
+        if let Err(error) = lab.up(dir.path(), &up) {
             let _ = lab.down();
             for scenario in members {
                 tally.failed += 1;

@@ -1,7 +1,10 @@
 //! The list of scenarios, one file a theme.
 
 mod addresses;
+mod enrol;
+mod input;
 mod interception;
+mod kill;
 mod policy;
 mod protocols;
 mod sockets;
@@ -70,6 +73,9 @@ pub fn all() -> Vec<Scenario> {
     registry.theme("sockets", sockets::register);
     registry.theme("protocols", protocols::register);
     registry.theme("policy", policy::register);
+    registry.theme("enrol", enrol::register);
+    registry.theme("input", input::register);
+    registry.theme("kill", kill::register);
     registry.list
 }
 
