@@ -1,6 +1,8 @@
 //! Certificates by identity: fetched when first wanted, renewed at half of their life, kept for as long as a pod wants them.
 
 use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
-use warren_api::ca::CaClient;
+use warren_api::ca::{CaClient, Issued};
 use warren_core::Identity;
 use warren_hbone::{Trust, WorkloadCert};
 
@@ -40,6 +42,26 @@ impl CertState {
     }
 }
 
+/// Who issues certificates. A trait, so that flows can be tested without a controller.
+pub trait Issuer: Send + Sync {
+    /// A certificate for `id`, valid for about `ttl`; the error is for people.
+    fn issue<'a>(
+        &'a self,
+        id: &'a Identity,
+        ttl: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<Issued, String>> + Send + 'a>>;
+}
+
+impl Issuer for CaClient {
+    fn issue<'a>(
+        &'a self,
+        id: &'a Identity,
+        ttl: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<Issued, String>> + Send + 'a>> {
+        Box::pin(async move { self.fetch(id, ttl).await.map_err(|e| e.to_string()) })
+    }
+}
+
 struct Entry {
     state: watch::Receiver<CertState>,
     task: AbortHandle,
@@ -47,7 +69,7 @@ struct Entry {
 
 /// All certificates of this node.
 pub struct Certs {
-    ca: CaClient,
+    ca: Arc<dyn Issuer>,
     trust: Arc<Trust>,
     ttl: Duration,
     /// Where fetching runs: never on the data path's threads.
@@ -57,7 +79,12 @@ pub struct Certs {
 
 impl Certs {
     /// Nothing is fetched yet. `ttl` is the life to ask for.
-    pub fn new(ca: CaClient, trust: Arc<Trust>, ttl: Duration, control: Handle) -> Arc<Self> {
+    pub fn new(
+        ca: Arc<dyn Issuer>,
+        trust: Arc<Trust>,
+        ttl: Duration,
+        control: Handle,
+    ) -> Arc<Self> {
         Arc::new(Self {
             ca,
             trust,
@@ -126,7 +153,7 @@ impl Certs {
 }
 
 async fn keep(
-    ca: CaClient,
+    ca: Arc<dyn Issuer>,
     trust: Arc<Trust>,
     ttl: Duration,
     id: Identity,
@@ -134,7 +161,7 @@ async fn keep(
 ) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let wait = match fetch(&ca, &trust, ttl, &id).await {
+        let wait = match fetch(&*ca, &trust, ttl, &id).await {
             Ok(cert) => {
                 pause = FIRST_PAUSE;
                 let wait = renewal(
@@ -165,12 +192,12 @@ async fn keep(
 }
 
 async fn fetch(
-    ca: &CaClient,
+    ca: &dyn Issuer,
     trust: &Trust,
     ttl: Duration,
     id: &Identity,
 ) -> Result<WorkloadCert, String> {
-    let issued = ca.fetch(id, ttl).await.map_err(|e| e.to_string())?;
+    let issued = ca.issue(id, ttl).await?;
     if !issued.roots.is_empty() {
         replace_roots(trust, &issued.roots)?;
     }

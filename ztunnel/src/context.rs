@@ -11,6 +11,7 @@ use warren_core::balance::AffinityTable;
 use warren_hbone::{Limits, Pool, Trust};
 
 use crate::certs::Certs;
+use crate::net::Kernel;
 use crate::pods::Pods;
 use crate::record::{Metrics, Registry};
 use crate::state::State;
@@ -24,6 +25,8 @@ pub const HANDSHAKES: usize = 1024;
 pub struct Context {
     /// The mesh.
     pub state: Arc<State>,
+    /// The kernel programs.
+    pub kernel: Arc<dyn Kernel>,
     /// This node's pods.
     pub pods: Pods,
     /// This node's certificates.

@@ -14,7 +14,7 @@ use crate::context::Context;
 pub async fn apply(cx: Arc<Context>, mut updates: mpsc::Receiver<Update>) {
     let (mut policies, mut addresses) = (false, false);
     while let Some(update) = updates.recv().await {
-        let change = cx.state.update(|mesh| merge(mesh, &update));
+        changed(&cx, |mesh| merge(mesh, &update));
         for error in &update.rejected {
             tracing::warn!(%error, "a resource from the controller was refused; its earlier version stays");
         }
@@ -24,13 +24,17 @@ pub async fn apply(cx: Arc<Context>, mut updates: mpsc::Receiver<Update>) {
             tracing::info!("the model is complete");
             cx.state.set_synced();
         }
-        // Those who asked for a name may look now.
-        drop(update);
-        let ended = cx.registry.reevaluate(&cx.state.mesh(), &change);
-        if ended > 0 {
-            tracing::info!(ended, "a change of policy ended live connections");
-        }
     }
+}
+
+/// Changes the model and decides anew on the live connections that the change reaches. Returns how many were ended.
+pub fn changed(cx: &Context, apply: impl FnOnce(&mut Mesh) -> Change) -> usize {
+    let change = cx.state.update(apply);
+    let ended = cx.registry.reevaluate(&cx.state.mesh(), &change);
+    if ended > 0 {
+        tracing::info!(ended, "a change of policy ended live connections");
+    }
+    ended
 }
 
 /// Policies first, so that no workload names one that is not here yet; removals last.

@@ -4,7 +4,7 @@ mod maker;
 mod options;
 
 pub use maker::{SocketMaker, Sockets};
-pub use options::{OriginalDestination, declare_client, original_destination};
+pub use options::{Kernel, OriginalDestination, SocketOptions};
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -24,7 +24,7 @@ use crate::admin::{Views, admin, config, metrics_only, readiness_only};
 use crate::agent::Agent;
 use crate::certs::Certs;
 use crate::context::{Context, HANDSHAKES};
-use crate::net::SocketMaker;
+use crate::net::{SocketMaker, SocketOptions};
 use crate::record::{Keeper, LogWriter, Metrics};
 use crate::settings::Settings;
 use crate::{control, state::State};
@@ -107,8 +107,14 @@ fn context(
     ))?;
     Ok(Arc::new(Context {
         state: Arc::new(State::default()),
+        kernel: Arc::new(SocketOptions),
         pods: Default::default(),
-        certs: Certs::new(ca, trust.clone(), settings.cert_ttl, Handle::current()),
+        certs: Certs::new(
+            Arc::new(ca),
+            trust.clone(),
+            settings.cert_ttl,
+            Handle::current(),
+        ),
         trust,
         pool: Pool::new(limits.clone()),
         limits,

@@ -130,7 +130,7 @@ impl Side {
         workload: &Workload,
     ) {
         let connected = tokio::select! {
-            r = deliver(&self.pod, client, to) => r,
+            r = deliver(&self.cx, &self.pod, client, to) => r,
             () = open.killed() => {
                 request.refuse(StatusCode::UNAUTHORIZED);
                 let end = open.ended_by();

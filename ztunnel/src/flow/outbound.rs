@@ -63,7 +63,7 @@ impl Failure {
 /// Handles a connection accepted from the outbound listener of `pod`.
 pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, client: TcpStream, peer: SocketAddr) {
     net::prepare(&client);
-    let Ok(asked) = net::original_destination(client.as_fd()) else {
+    let Ok(asked) = cx.kernel.original_destination(client.as_fd()) else {
         cx.metrics.uncaptured.inc();
         tracing::debug!(pod = %pod.uid, %peer, "closed: nobody captured this connection");
         return;
@@ -299,7 +299,7 @@ async fn to_itself(
         let reason = open.live().info.verdict.reason.clone();
         return open.finish(End::failed(Flag::Denied, reason));
     }
-    match deliver(pod, ask.peer, to).await {
+    match deliver(cx, pod, ask.peer, to).await {
         Ok(app) => {
             let mut app = IoTunnel::new(app);
             let end = relay(&mut client, &mut app, &open).await;

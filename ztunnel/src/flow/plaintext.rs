@@ -44,7 +44,7 @@ pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, client: TcpStream, peer: So
         let reason = open.live().info.verdict.reason.clone();
         return open.finish(End::failed(Flag::Denied, reason));
     }
-    carry(&pod, client, open, peer, to).await;
+    carry(&cx, &pod, client, open, peer, to).await;
 }
 
 fn decide(cx: &Context, peer: SocketAddr, to: SocketAddr, workload: &Arc<Workload>) -> Open {
@@ -75,9 +75,16 @@ fn decide(cx: &Context, peer: SocketAddr, to: SocketAddr, workload: &Arc<Workloa
     })
 }
 
-async fn carry(pod: &Pod, mut client: TcpStream, open: Open, peer: SocketAddr, to: SocketAddr) {
+async fn carry(
+    cx: &Context,
+    pod: &Pod,
+    mut client: TcpStream,
+    open: Open,
+    peer: SocketAddr,
+    to: SocketAddr,
+) {
     let connected = tokio::select! {
-        r = deliver(pod, peer, to) => r,
+        r = deliver(cx, pod, peer, to) => r,
         () = open.killed() => {
             let end = open.ended_by();
             return open.finish(end);

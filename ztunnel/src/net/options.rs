@@ -17,8 +17,29 @@ pub struct OriginalDestination {
     pub backend: Option<SocketAddr>,
 }
 
-/// Asks for the original destination of an accepted connection. An error means that there is none: nobody captured it.
-pub fn original_destination(fd: BorrowedFd<'_>) -> io::Result<OriginalDestination> {
+/// What the tunnel asks of the kernel programs. A trait, so that flows can be tested without them.
+pub trait Kernel: Send + Sync {
+    /// The original destination of an accepted connection. An error means that there is none: nobody captured it.
+    fn original_destination(&self, fd: BorrowedFd<'_>) -> io::Result<OriginalDestination>;
+    /// Declares, before `connect`, which client the connection stands for.
+    fn declare_client(&self, fd: BorrowedFd<'_>, client: SocketAddr) -> io::Result<()>;
+}
+
+/// The kernel programs, asked by socket options.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketOptions;
+
+impl Kernel for SocketOptions {
+    fn original_destination(&self, fd: BorrowedFd<'_>) -> io::Result<OriginalDestination> {
+        original_destination(fd)
+    }
+
+    fn declare_client(&self, fd: BorrowedFd<'_>, client: SocketAddr) -> io::Result<()> {
+        declare_client(fd, client)
+    }
+}
+
+fn original_destination(fd: BorrowedFd<'_>) -> io::Result<OriginalDestination> {
     let mut value = MaybeUninit::<OriginalDst>::zeroed();
     let mut len = size_of::<OriginalDst>() as libc::socklen_t;
     // SAFETY: the buffer is as long as `len` says, and any bytes are a valid `OriginalDst`.
@@ -44,8 +65,7 @@ pub fn original_destination(fd: BorrowedFd<'_>) -> io::Result<OriginalDestinatio
     Ok(decode(&value))
 }
 
-/// Declares, before `connect`, which client the connection stands for.
-pub fn declare_client(fd: BorrowedFd<'_>, client: SocketAddr) -> io::Result<()> {
+fn declare_client(fd: BorrowedFd<'_>, client: SocketAddr) -> io::Result<()> {
     let value = ClientAddr {
         ip: client.ip().into(),
         port: client.port(),
