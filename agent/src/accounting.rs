@@ -115,9 +115,8 @@ impl Accounting {
                         wanted.push(event.question);
                     }
                 }
-                k if k == EventKind::DirectOpen as u32 => {
-                    self.metrics.opened(&self.flow(event, false))
-                }
+                // Short flows would cost two events: a flow is counted when it ends, live ones have a gauge.
+                k if k == EventKind::DirectOpen as u32 => {}
                 k if k == EventKind::DirectClose as u32 => self.closed(event),
                 kind => {
                     tracing::warn!(kind, "the kernel programs sent an event of an unknown kind")
@@ -131,6 +130,7 @@ impl Accounting {
         let (client, server) = ends(event);
         let revoked = self.revoked.take(&(client, server));
         let flow = self.flow(event, revoked);
+        self.metrics.opened(&flow);
         self.metrics.closed(&flow);
         self.lines += 1;
         if revoked {

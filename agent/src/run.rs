@@ -250,10 +250,7 @@ async fn watch_cgroups(
     let mut interval = tokio::time::interval(CGROUP_CHECK);
     loop {
         interval.tick().await;
-        let tunnel = settings
-            .tunnel_cgroup
-            .clone()
-            .or_else(|| found.borrow().clone());
+        let tunnel = tunnel_cgroup(&settings, found.borrow().clone());
         let now = (
             cgroup::id_of(tunnel.as_deref()),
             cgroup::id_of(settings.kubelet_cgroup.as_deref()),
@@ -273,6 +270,16 @@ async fn watch_cgroups(
             return;
         }
     }
+}
+
+/// The cgroup of the tunnel that is connected, if it is the given one or below it: the kernel programs compare exactly.
+fn tunnel_cgroup(settings: &Settings, found: Option<PathBuf>) -> Option<PathBuf> {
+    let Some(given) = &settings.tunnel_cgroup else {
+        return found;
+    };
+    found
+        .filter(|f| f.starts_with(given))
+        .or_else(|| Some(given.clone()))
 }
 
 /// Binds a Unix socket with mode 0600, in place of one that an earlier process left.

@@ -44,6 +44,8 @@ pub struct Metrics {
     duration: Family<TrafficLabels, Histogram, fn() -> Histogram>,
     denials: Counter,
     numbers: Arc<AtomicU64>,
+    /// Direct flows that live now.
+    pub live: Gauge,
     /// 1 while connected to the controller.
     pub xds_connected: Gauge,
     /// 1 while a tunnel is connected.
@@ -74,6 +76,7 @@ impl Metrics {
             duration: Family::new_with_constructor(seconds),
             denials: Counter::default(),
             numbers: Arc::default(),
+            live: Gauge::default(),
             xds_connected: Gauge::default(),
             tunnel_connected: Gauge::default(),
             enrolled: Gauge::default(),
@@ -116,6 +119,11 @@ impl Metrics {
             this.denials.clone(),
         );
         r.register(
+            "direct_flows_live",
+            "Direct flows that live now",
+            this.live.clone(),
+        );
+        r.register(
             "xds_connected",
             "1 while connected to the controller",
             this.xds_connected.clone(),
@@ -144,7 +152,7 @@ impl Metrics {
         this
     }
 
-    /// A direct flow began.
+    /// A direct flow was made; told when it ends.
     pub fn opened(&self, flow: &Flow) {
         for reporter in REPORTERS {
             self.opened
