@@ -8,7 +8,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod auth;
+pub mod ca;
 pub mod index;
+pub mod metrics;
 pub mod model;
 pub mod source;
+pub mod tls;
 pub mod warning;
+pub mod xds;

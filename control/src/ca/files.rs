@@ -1,0 +1,147 @@
+//! The CA's key and certificates on disk.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rcgen::{Issuer, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use time::OffsetDateTime;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+use super::{Authority, CaError};
+
+const KEY: &str = "ca-key.pem";
+const ROOT: &str = "root-cert.pem";
+
+/// A CA that the operator brings.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// PEM: the issuing certificate, then those up to the root, without the root.
+    pub cert: PathBuf,
+    /// PEM: its private key.
+    pub key: PathBuf,
+    /// PEM: the root, or several.
+    pub root: PathBuf,
+}
+
+/// Reads the CA of the state directory, or makes it there.
+///
+/// # Errors
+/// The files cannot be read or written, or do not fit together.
+pub fn own(state: &Path, trust_domain: &str) -> Result<Authority, CaError> {
+    fs::create_dir_all(state).map_err(|e| file_error(state, e))?;
+    let (key_path, root_path) = (state.join(KEY), state.join(ROOT));
+    match (key_path.exists(), root_path.exists()) {
+        (true, true) => {
+            let given = Given { cert: root_path.clone(), key: key_path, root: root_path };
+            load(&given)
+        }
+        (false, true) => Err(problem(
+            &key_path,
+            "missing, though the root certificate is there; restore it, or remove the root certificate to start anew, which every workload will notice",
+        )),
+        (key_exists, false) => {
+            let key = if key_exists {
+                KeyPair::from_pem(&read(&key_path)?).map_err(|e| problem(&key_path, &e.to_string()))?
+            } else {
+                let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+                write_atomic(&key_path, key.serialize_pem().as_bytes(), 0o600)
+                    .map_err(|e| file_error(&key_path, e))?;
+                key
+            };
+            let authority = Authority::self_signed(key, trust_domain)?;
+            write_atomic(&root_path, authority.root().as_bytes(), 0o644)
+                .map_err(|e| file_error(&root_path, e))?;
+            tracing::info!(path = %root_path.display(), "made a new root certificate");
+            Ok(authority)
+        }
+    }
+}
+
+/// Reads a CA that the operator brings.
+///
+/// # Errors
+/// The files cannot be read or do not fit together.
+pub fn load(given: &Given) -> Result<Authority, CaError> {
+    let cert_pem = read(&given.cert)?;
+    let root = read(&given.root)?;
+    let chain = certificates(&given.cert, &cert_pem)?;
+    let roots = certificates(&given.root, &root)?;
+    let issuing = chain.first().ok_or_else(|| problem(&given.cert, "holds no certificate"))?;
+    let key = KeyPair::from_pem(&read(&given.key)?).map_err(|e| problem(&given.key, &e.to_string()))?;
+    let parsed = parse(&given.cert, issuing)?;
+    if !parsed.is_ca() {
+        return Err(problem(&given.cert, "its first certificate is not a CA certificate"));
+    }
+    if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
+        return Err(problem(&given.key, "does not belong to the first certificate"));
+    }
+    let top = parse(&given.cert, &chain[chain.len() - 1])?;
+    let mut parsed_roots = Vec::new();
+    for root in &roots {
+        parsed_roots.push(parse(&given.root, root)?);
+    }
+    if !parsed_roots.iter().any(|r| r.subject() == top.issuer() && top.verify_signature(Some(r.public_key())).is_ok()) {
+        return Err(problem(&given.root, "no root in it signed the end of the chain"));
+    }
+    let not_after = OffsetDateTime::from_unix_timestamp(parsed.validity().not_after.timestamp())
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    if not_after <= OffsetDateTime::now_utc() {
+        return Err(problem(&given.cert, &format!("expired at {not_after}; renew it")));
+    }
+    let issuer = Issuer::from_ca_cert_der(issuing, key).map_err(|e| problem(&given.cert, &e.to_string()))?;
+    // A certificate that is a root itself does not travel twice.
+    let pem: Vec<String> =
+        chain.iter().filter(|c| !roots.contains(c)).map(|c| to_pem(c)).collect();
+    Ok(Authority::new(issuer, pem, root, not_after))
+}
+
+/// Writes a file so that readers see the old content or the new, never a part.
+///
+/// # Errors
+/// The directory is missing or cannot be written to.
+pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = dir.join(format!(".{name}.{}", std::process::id()));
+    let _ = fs::remove_file(&temporary);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(dir)?.sync_all()
+}
+
+fn read(path: &Path) -> Result<String, CaError> {
+    fs::read_to_string(path).map_err(|e| file_error(path, e))
+}
+
+fn certificates(path: &Path, pem: &str) -> Result<Vec<CertificateDer<'static>>, CaError> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    all.map_err(|e| problem(path, &format!("not PEM certificates: {e}")))
+}
+
+fn parse<'a>(path: &Path, der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, CaError> {
+    X509Certificate::from_der(der)
+        .map(|(_, c)| c)
+        .map_err(|e| problem(path, &format!("not an X.509 certificate: {e}")))
+}
+
+fn to_pem(der: &CertificateDer<'_>) -> String {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|c| std::str::from_utf8(c).ok()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}
+
+fn file_error(path: &Path, error: io::Error) -> CaError {
+    problem(path, &error.to_string())
+}
+
+fn problem(path: &Path, problem: &str) -> CaError {
+    CaError::File { path: path.display().to_string(), problem: problem.to_owned() }
+}

@@ -1,0 +1,187 @@
+//! TLS of the xDS and CA server: its certificate from our own CA, renewed in place, and the connections.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
+
+use crate::ca::{Authority, Subject};
+
+/// Handshakes at once; more wait in the kernel's queue.
+const HANDSHAKES: usize = 256;
+/// A handshake that takes longer is cut off.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// Life of the server's own certificate, which is renewed at half of it.
+const SERVER_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// Pause before another try where a renewal failed.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// The client's address, as an extension of every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+/// The certificate in use.
+#[derive(Debug)]
+pub struct ServerCert(ArcSwap<CertifiedKey>);
+
+impl ResolvesServerCert for ServerCert {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+impl ServerCert {
+    /// Gets the first certificate.
+    ///
+    /// # Errors
+    /// The CA refuses, or a name is none.
+    pub fn issue(authority: &Authority, names: &[String]) -> anyhow::Result<Arc<Self>> {
+        Ok(Arc::new(Self(ArcSwap::from_pointee(certified(authority, names)?))))
+    }
+
+    /// Renews the certificate at half of its life until `stop`.
+    pub async fn renew(self: Arc<Self>, authority: Arc<Authority>, names: Vec<String>, stop: CancellationToken) {
+        let mut pause = SERVER_LIFE / 2;
+        while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            match certified(&authority, &names) {
+                Ok(key) => {
+                    self.0.store(Arc::new(key));
+                    pause = SERVER_LIFE / 2;
+                }
+                Err(e) => {
+                    tracing::error!("cannot renew the server's certificate: {e:#}; the old one stays in use");
+                    pause = RETRY;
+                }
+            }
+        }
+    }
+
+    /// TLS 1.3 with HTTP/2.
+    ///
+    /// # Errors
+    /// The library refuses its own defaults.
+    pub fn config(self: &Arc<Self>) -> anyhow::Result<Arc<ServerConfig>> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_no_client_auth()
+            .with_cert_resolver(self.clone());
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+fn certified(authority: &Authority, names: &[String]) -> anyhow::Result<CertifiedKey> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let signed = authority.sign(&key, &Subject::Server(names.to_vec()), SERVER_LIFE)?;
+    // The client has the root already.
+    let sent = &signed.chain[..signed.chain.len() - 1];
+    let chain = sent
+        .iter()
+        .map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let der = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
+    let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der)?;
+    Ok(CertifiedKey::new(chain, signing))
+}
+
+/// Accepts connections and shakes hands, each on its own, until `stop`.
+pub fn accept(
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+    stop: CancellationToken,
+) -> mpsc::Receiver<std::io::Result<Connection>> {
+    let (sender, receiver) = mpsc::channel(16);
+    let acceptor = TlsAcceptor::from(config);
+    let slots = Arc::new(Semaphore::new(HANDSHAKES));
+    tokio::spawn(stop.run_until_cancelled_owned(async move {
+        loop {
+            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, address)) => {
+                    let (acceptor, sender) = (acceptor.clone(), sender.clone());
+                    tokio::spawn(async move {
+                        if let Some(connection) = handshake(acceptor, stream, address).await {
+                            // The server ended.
+                            let _ = sender.send(Ok(connection)).await;
+                        }
+                        drop(slot);
+                    });
+                }
+                Err(e) => {
+                    tracing::warn!("cannot accept a connection: {e}; trying again");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }));
+    receiver
+}
+
+async fn handshake(acceptor: TlsAcceptor, stream: TcpStream, address: SocketAddr) -> Option<Connection> {
+    if let Err(e) = stream.set_nodelay(true) {
+        tracing::debug!(%address, "cannot set TCP_NODELAY: {e}");
+    }
+    match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Some(Connection { stream, peer: Peer(address) }),
+        Ok(Err(e)) => {
+            tracing::warn!(%address, "TLS handshake failed: {e}");
+            None
+        }
+        Err(_) => {
+            tracing::warn!(%address, "TLS handshake took longer than {} s", HANDSHAKE_LIMIT.as_secs());
+            None
+        }
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TlsStream<TcpStream>,
+    peer: Peer,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
