@@ -96,7 +96,7 @@ pub fn get(path: &Path) -> io::Result<OwnedFd> {
 
 /// What the kernel knows of a cgroup or network namespace link.
 pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
-    const NETNS_LINK: u32 = 4;
+    const NETNS_LINK: u32 = 5;
     let mut info = Attr::default();
     let mut attr = Attr::default();
     attr[0] = pair(raw(link), size_of::<Attr>() as u32);

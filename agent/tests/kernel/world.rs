@@ -1,0 +1,255 @@
+//! Two pods and a node as network namespaces, with cgroups and programs in them.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// Everything that is made, and removed at the end.
+pub struct World {
+    name: String,
+    subnet: u8,
+    cgroup: PathBuf,
+}
+
+/// A Python program in a pod.
+pub struct Program {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+const SERVER: &str = "
+import socket, sys, errno
+s = socket.create_server(('0.0.0.0', int(sys.argv[1])))
+print('ready', flush=True)
+while True:
+    c, a = s.accept()
+    print('accepted', a[0], flush=True)
+    try:
+        while c.recv(100): pass
+        print('ended', flush=True)
+    except OSError as e:
+        print('ended', errno.errorcode[e.errno], flush=True)
+";
+
+const CLIENT: &str = "
+import socket, sys, errno
+try:
+    c = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)
+    print('connected %s:%d' % c.getpeername(), flush=True)
+    c.settimeout(None)
+    c.recv(1)
+    print('ended', flush=True)
+except OSError as e:
+    print('ended', errno.errorcode.get(e.errno, str(e)), flush=True)
+";
+
+impl World {
+    /// Makes the namespaces and cgroups.
+    pub fn new(test: &str) -> Result<Self, String> {
+        let hierarchy = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+        let root = hierarchy
+            .iter()
+            .map(Path::new)
+            .find(|p| p.join("cgroup.procs").exists());
+        let root = root.ok_or("no cgroup v2 hierarchy")?;
+        let name = format!("wagent-{}-{test}", std::process::id());
+        let subnet = test.bytes().fold(100u8, |a, b| {
+            (a.wrapping_mul(31).wrapping_add(b)) % 120 + 100
+        });
+        let world = Self {
+            cgroup: root.join(&name),
+            name,
+            subnet,
+        };
+        for dir in ["pods/a", "pods/b", "system/tunnel", "system/kubelet"] {
+            fs::create_dir_all(world.cgroup.join(dir))
+                .map_err(|e| format!("{}: {e}", world.cgroup.display()))?;
+        }
+        world.network()?;
+        // This process plays the tunnel: kernel programs answer only its cgroup, and only for sockets made below them.
+        world
+            .join("system/tunnel")
+            .map_err(|e| format!("joining a cgroup: {e}"))?;
+        Ok(world)
+    }
+
+    fn join(&self, cgroup: &str) -> std::io::Result<()> {
+        fs::write(
+            self.cgroup(cgroup).join("cgroup.procs"),
+            std::process::id().to_string(),
+        )
+    }
+
+    fn network(&self) -> Result<(), String> {
+        let (node, net) = (self.netns_name("node"), format!("10.98.{}", self.subnet));
+        let mut script = format!(
+            "ip netns add {node}; ip -n {node} link set lo up; ip -n {node} link add br0 type bridge; \
+             ip -n {node} addr add {net}.1/24 dev br0; ip -n {node} link set br0 up; "
+        );
+        for (pod, last) in [("a", 5), ("b", 6)] {
+            let ns = self.netns_name(pod);
+            script += &format!(
+                "ip netns add {ns}; ip -n {ns} link set lo up; \
+                 ip -n {node} link add v{pod} type veth peer name eth0 netns {ns}; ip -n {node} link set v{pod} master br0 up; \
+                 ip -n {ns} addr add {net}.{last}/24 dev eth0; ip -n {ns} link set eth0 up; "
+            );
+        }
+        let done = Command::new("sh")
+            .args(["-ec", &script])
+            .output()
+            .map_err(|e| e.to_string())?;
+        if done.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&done.stderr).into_owned())
+        }
+    }
+
+    fn netns_name(&self, what: &str) -> String {
+        format!("{}-{what}", self.name)
+    }
+
+    /// Path of a network namespace: `node`, `a` or `b`.
+    pub fn netns(&self, what: &str) -> PathBuf {
+        Path::new("/run/netns").join(self.netns_name(what))
+    }
+
+    /// Address of a pod.
+    pub fn ip(&self, pod: &str) -> String {
+        format!("10.98.{}.{}", self.subnet, if pod == "a" { 5 } else { 6 })
+    }
+
+    /// Address of the node.
+    pub fn node_ip(&self) -> String {
+        format!("10.98.{}.1", self.subnet)
+    }
+
+    /// Where programs attach, or a directory below.
+    pub fn cgroup(&self, below: &str) -> PathBuf {
+        self.cgroup.join(below)
+    }
+
+    /// Where maps and links are pinned.
+    pub fn pins(&self) -> PathBuf {
+        Path::new("/sys/fs/bpf/warren").join(&self.name)
+    }
+
+    /// (link id, program id) of every pinned link, in order of name.
+    pub fn links(&self) -> Vec<(u32, u32)> {
+        let mut paths = Vec::new();
+        for dir in ["links", "pods"] {
+            paths.extend(
+                fs::read_dir(self.pins().join(dir))
+                    .unwrap()
+                    .map(|e| e.unwrap().path()),
+            );
+        }
+        paths.sort();
+        let info = |p: &PathBuf| {
+            aya::programs::links::FdLink::from(
+                aya::programs::links::PinnedLink::from_pin(p).unwrap(),
+            )
+            .info()
+            .unwrap()
+        };
+        paths
+            .iter()
+            .map(info)
+            .map(|i| (i.id(), i.program_id()))
+            .collect()
+    }
+
+    /// A server in a pod that has printed `ready`.
+    pub fn server(&self, pod: &str, port: u16) -> Program {
+        let program = self.start(pod, &format!("pods/{pod}"), SERVER, &[&port.to_string()]);
+        assert_eq!(program.line(), "ready");
+        program
+    }
+
+    /// A client in a pod.
+    pub fn client(&self, pod: &str, ip: &str, port: u16) -> Program {
+        self.start(
+            pod,
+            &format!("pods/{pod}"),
+            CLIENT,
+            &[ip, &port.to_string()],
+        )
+    }
+
+    /// A kubelet's probe.
+    pub fn probe(&self, ip: &str, port: u16) -> Program {
+        self.start("node", "system/kubelet", CLIENT, &[ip, &port.to_string()])
+    }
+
+    /// The shell joins the cgroup before the program makes any socket.
+    fn start(&self, netns: &str, cgroup: &str, program: &str, args: &[&str]) -> Program {
+        let procs = self.cgroup(cgroup).join("cgroup.procs");
+        let script = r#"echo $$ > "$1"; exec nsenter --net="$2" python3 -c "$3" "$4" "$5""#;
+        let mut child = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(procs)
+            .arg(self.netns(netns))
+            .arg(program)
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sh");
+        let out = BufReader::new(child.stdout.take().expect("piped"));
+        let (tx, lines) = channel();
+        std::thread::spawn(move || {
+            out.lines()
+                .map_while(Result::ok)
+                .try_for_each(|l| tx.send(l))
+        });
+        Program { child, lines }
+    }
+}
+
+impl Program {
+    /// Its next line, within five seconds.
+    pub fn line(&self) -> String {
+        self.lines
+            .recv_timeout(Duration::from_secs(5))
+            .expect("the program says something in time")
+    }
+
+    /// Waits for its end.
+    pub fn join(mut self) {
+        self.child.wait().expect("wait");
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = warren_agent::bpf::cleanup(&self.pins());
+        let _ = self.join("..");
+        for what in ["a", "b", "node"] {
+            let _ = Command::new("ip")
+                .args(["netns", "del", &self.netns_name(what)])
+                .status();
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        for dir in [
+            "pods/a",
+            "pods/b",
+            "pods",
+            "system/tunnel",
+            "system/kubelet",
+            "system",
+            "",
+        ] {
+            let _ = fs::remove_dir(self.cgroup.join(dir));
+        }
+    }
+}
