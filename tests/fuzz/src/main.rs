@@ -1,2 +1,16 @@
 //! The fuzzer's command line.
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match warren_fuzz::command::run(warren_fuzz::command::Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("warren-fuzz: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
