@@ -1,10 +1,12 @@
 //! The list of scenarios, one file a theme.
 
 mod addresses;
+mod certificates;
 mod enrol;
 mod input;
 mod interception;
 mod kill;
+mod observe;
 mod policy;
 mod protocols;
 mod sockets;
@@ -76,6 +78,8 @@ pub fn all() -> Vec<Scenario> {
     registry.theme("enrol", enrol::register);
     registry.theme("input", input::register);
     registry.theme("kill", kill::register);
+    registry.theme("certificates", certificates::register);
+    registry.theme("observe", observe::register);
     registry.list
 }
 

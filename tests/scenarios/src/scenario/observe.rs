@@ -1,0 +1,14 @@
+//! What operators see: metrics, logs, the CLI.
+
+mod cli;
+mod logs;
+mod metrics;
+
+use super::Registry;
+
+/// Adds this theme's scenarios.
+pub fn register(add: &mut Registry) {
+    metrics::register(add);
+    logs::register(add);
+    cli::register(add);
+}

@@ -1,0 +1,139 @@
+//! The `warren` command against the lab.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::scenario::Registry;
+use crate::scenario::policy::may_connect;
+use crate::world::{CLIENT_A, Ip, OTHER_A, SERVER_B, World, eventually, manifests, port};
+
+/// Each view and a text that it must show in this lab.
+const VIEWS: [(&str, &str); 8] = [
+    ("status", "ztunnel"),
+    ("workloads", "server-b"),
+    ("services", "web-headless"),
+    ("policies", "deny-other"),
+    ("certs", "spiffe://cluster.local/ns/shop/sa/server"),
+    ("connections", "15008"),
+    ("maps", "verdicts"),
+    ("config", "15012"),
+];
+
+/// Adds this theme's scenarios.
+pub fn register(add: &mut Registry) {
+    for (view, text) in VIEWS {
+        add.one(&format!("cli/{view}"), move |world| {
+            shows(world, view, text)
+        });
+    }
+    add.one("cli/log-level", log_level);
+    add.one("cli/check", check);
+    add.one("cli/bad-arguments", bad_arguments);
+    add.one("bad-object-is-skipped-and-listed", bad_object);
+}
+
+fn shows(world: &World, view: &str, text: &str) -> Result<()> {
+    let _policy = world.apply("policies/deny-other.yaml")?;
+    let at = world.at(SERVER_B, Ip::V4, port::ECHO)?.to_string();
+    let _busy = world.start_peer(CLIENT_A, &["stream", &at, "--seconds", "20"], true)?;
+    let wanted = if view == "connections" {
+        world.ip(SERVER_B, Ip::V4)?.to_string()
+    } else {
+        text.to_owned()
+    };
+    eventually(Duration::from_secs(5), || {
+        for format in ["table", "json", "yaml"] {
+            let shown = world.lab.warren(&[view, "-o", format])?.ok()?;
+            ensure!(
+                shown.contains(&wanted),
+                "`warren {view} -o {format}` does not show {wanted}: {shown:.500}"
+            );
+            if format == "json" {
+                serde_json::from_str::<Value>(&shown)
+                    .with_context(|| format!("`warren {view} -o json`"))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn log_level(world: &World) -> Result<()> {
+    let before = world.lab.warren(&["log-level"])?.ok()?;
+    ensure!(before.contains("info"), "`warren log-level` shows {before}");
+    world
+        .lab
+        .warren(&["log-level", "debug", "--from", "ztunnel"])?
+        .ok()?;
+    let during = world.lab.warren(&["log-level"])?.ok()?;
+    world
+        .lab
+        .warren(&["log-level", "info", "--from", "ztunnel"])?
+        .ok()?;
+    ensure!(
+        during.contains("debug"),
+        "after `warren log-level debug` it shows {during}"
+    );
+    Ok(())
+}
+
+fn check(world: &World) -> Result<()> {
+    let shown = world.lab.warren(&["check"])?.ok()?;
+    for word in ["kernel", "BTF", "cgroup"] {
+        ensure!(
+            shown.contains(word),
+            "`warren check` says nothing about {word}: {shown}"
+        );
+    }
+    Ok(())
+}
+
+fn bad_arguments(world: &World) -> Result<()> {
+    for argv in [
+        &["nothing"][..],
+        &["status", "-o", "xml"],
+        &["workloads", "--no-such-flag"],
+    ] {
+        let done = world.lab.warren(argv)?;
+        ensure!(
+            done.status.code() == Some(2),
+            "expected exit status 2: {done}"
+        );
+    }
+    Ok(())
+}
+
+/// One bad object in a file: the other one in it works, and `warren status` tells of the bad one.
+fn bad_object(world: &World) -> Result<()> {
+    let file = manifests().join("bad/policies.yaml");
+    world.lab.apply(&file)?.ok()?;
+    let result = eventually(Duration::from_secs(5), || {
+        ensure!(
+            !may_connect(world, OTHER_A, SERVER_B, Ip::V4, port::GREET)?,
+            "the sound policy beside a broken one has no effect"
+        );
+        ensure!(
+            may_connect(world, CLIENT_A, SERVER_B, Ip::V4, port::GREET)?,
+            "a broken policy denied everything"
+        );
+        let shown = world.lab.warren(&["status"])?.ok()?;
+        for word in ["broken", "PERHAPS", "shop", ".yaml"] {
+            ensure!(
+                shown.contains(word),
+                "`warren status` does not mention {word}: {shown}"
+            );
+        }
+        Ok(())
+    });
+    world.lab.delete(&file)?.ok()?;
+    result?;
+    eventually(Duration::from_secs(5), || {
+        let shown = world.lab.warren(&["status"])?.ok()?;
+        ensure!(
+            !shown.contains("PERHAPS"),
+            "the warning stays after the object is gone"
+        );
+        Ok(())
+    })
+}

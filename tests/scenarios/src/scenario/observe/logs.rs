@@ -1,0 +1,213 @@
+//! Access, denial and audit lines of the tunnels.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::lab::Pod;
+use crate::scenario::Registry;
+use crate::scenario::policy::may_connect;
+use crate::world::{CLIENT_A, Ip, OTHER_A, PLAIN_A, SERVER_B, World, eventually, port};
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// Adds this theme's scenarios.
+pub fn register(add: &mut Registry) {
+    add.both("access-log/tunnelled", |w, ip| {
+        access(w, ip, CLIENT_A, "mutual_tls")
+    });
+    add.both("access-log/plaintext", |w, ip| {
+        access(w, ip, PLAIN_A, "none")
+    });
+    add.one("denial-log/numbered-without-gaps", denials);
+    add.one("denial-log/names-the-policy", names_the_policy);
+    add.one("audit-log", audit);
+}
+
+/// One connection, one line at the server's node, with everything in it.
+fn access(world: &World, ip: Ip, from: Pod, security: &str) -> Result<()> {
+    let bytes = 54_321;
+    let at = world.at(SERVER_B, ip, port::SINK)?;
+    let options = ["--mode", "sink", "--bytes", &bytes.to_string()];
+    let client = world
+        .connect(from, &at.to_string(), &options)?
+        .local
+        .context("no getsockname()")?;
+    let source = format!("source={client}");
+    let line = eventually(SOON, || {
+        let lines = written(world, "b", "access")?;
+        lines
+            .into_iter()
+            .find(|l| l.has(&source))
+            .with_context(|| format!("no access line with {source}"))
+    })?;
+    let mut expected = vec![
+        "reporter=destination".to_owned(),
+        format!("destination={at}"),
+        "destination_workload=shop/server-b".to_owned(),
+        format!("bytes_sent={bytes}"),
+        format!("security={security}"),
+        "verdict=allow".to_owned(),
+    ];
+    if security != "none" {
+        expected.push(format!(
+            "source_identity=spiffe://cluster.local/ns/{}/sa/client",
+            from.namespace
+        ));
+        expected.push(format!("source_workload={}/{}", from.namespace, from.name));
+    }
+    for word in expected {
+        ensure!(line.has(&word), "the access line has no {word}: {}", line.0);
+    }
+    ensure!(
+        line.value("duration_ms").is_some(),
+        "the access line has no duration: {}",
+        line.0
+    );
+    Ok(())
+}
+
+fn denials(world: &World) -> Result<()> {
+    let _policy = world.apply("policies/deny-other.yaml")?;
+    eventually(SOON, || refused(world))?;
+    let last = numbers(world)?.last().copied().unwrap_or_default();
+    for _ in 0..5 {
+        refused(world)?;
+    }
+    eventually(SOON, || {
+        let all = numbers(world)?;
+        let new: Vec<u64> = all.iter().copied().filter(|n| *n > last).collect();
+        ensure!(
+            new == (last + 1..=last + 5).collect::<Vec<_>>(),
+            "after number {last}, five denials gave {new:?}"
+        );
+        Ok(())
+    })
+}
+
+fn names_the_policy(world: &World) -> Result<()> {
+    let _policy = world.apply("policies/deny-other.yaml")?;
+    eventually(SOON, || refused(world))?;
+    eventually(SOON, || {
+        let lines = written(world, "b", "denial")?;
+        let last = lines.last().context("no denial line")?;
+        for word in [
+            "policy=shop/deny-other",
+            "source_identity=spiffe://cluster.local/ns/other/sa/client",
+            "verdict=deny",
+        ] {
+            ensure!(last.has(word), "the denial line has no {word}: {}", last.0);
+        }
+        Ok(())
+    })
+}
+
+fn audit(world: &World) -> Result<()> {
+    let before = written(world, "b", "audit")?.len();
+    let _policy = world.apply("policies/audit-all.yaml")?;
+    eventually(SOON, || {
+        ensure!(
+            may_connect(world, CLIENT_A, SERVER_B, Ip::V4, port::GREET)?,
+            "AUDIT must not deny"
+        );
+        let lines = written(world, "b", "audit")?;
+        let new = lines
+            .get(before..)
+            .and_then(|l| l.last())
+            .context("no audit line")?;
+        ensure!(
+            new.has("audit_policy=shop/audit-all"),
+            "the audit line names no policy: {}",
+            new.0
+        );
+        Ok(())
+    })
+}
+
+fn refused(world: &World) -> Result<()> {
+    ensure!(
+        !may_connect(world, OTHER_A, SERVER_B, Ip::V4, port::GREET)?,
+        "not denied"
+    );
+    Ok(())
+}
+
+/// Sequence numbers of the denial lines since the tunnel of node b last started.
+fn numbers(world: &World) -> Result<Vec<u64>> {
+    let all: Vec<u64> = written(world, "b", "denial")?
+        .iter()
+        .filter_map(|l| l.value("denial")?.parse().ok())
+        .collect();
+    let start = all.iter().rposition(|n| *n == 1).unwrap_or(0);
+    Ok(all[start..].to_vec())
+}
+
+/// A line of the log, as `key=value` words.
+#[derive(Debug)]
+struct Line(String);
+
+impl Line {
+    fn has(&self, word: &str) -> bool {
+        self.0.split_whitespace().any(|w| w == word)
+    }
+
+    fn value(&self, key: &str) -> Option<&str> {
+        self.0
+            .split_whitespace()
+            .find_map(|w| w.strip_prefix(key)?.strip_prefix('='))
+    }
+}
+
+/// The lines of a kind that the tunnel of a node wrote, text or JSON.
+fn written(world: &World, node: &str, kind: &str) -> Result<Vec<Line>> {
+    let path = world
+        .lab
+        .dir()
+        .join(format!("nodes/{node}/log/ztunnel.log"));
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text.lines().filter_map(|line| words(line, kind)).collect())
+}
+
+fn words(line: &str, kind: &str) -> Option<Line> {
+    if let Ok(Value::Object(map)) = serde_json::from_str(line) {
+        let fits = map.get("type").is_some_and(|t| t == kind);
+        let word = |(key, value): (&String, &Value)| {
+            format!(
+                "{key}={}",
+                value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned)
+            )
+        };
+        return fits.then(|| Line(map.iter().map(word).collect::<Vec<_>>().join(" ")));
+    }
+    // A time, the kind, then the words.
+    let mut parts = line.splitn(3, ' ');
+    let (_time, named, rest) = (parts.next()?, parts.next()?, parts.next()?);
+    (named == kind).then(|| Line(rest.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_formats_read_the_same() {
+        let text = words(
+            "2026-01-01T00:00:00Z access source=10.0.0.1:1 bytes_sent=5",
+            "access",
+        )
+        .unwrap();
+        let json = words(
+            r#"{"type":"access","source":"10.0.0.1:1","bytes_sent":5}"#,
+            "access",
+        )
+        .unwrap();
+        for line in [text, json] {
+            assert!(line.has("bytes_sent=5") && line.value("source") == Some("10.0.0.1:1"));
+        }
+        assert!(words("2026-01-01T00:00:00Z denial a=b", "access").is_none());
+    }
+}

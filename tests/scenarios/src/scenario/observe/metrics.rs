@@ -1,0 +1,157 @@
+//! Prometheus metrics of agent, tunnel and controller.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::lab::Pod;
+use crate::scenario::Registry;
+use crate::scenario::input::admin;
+use crate::world::{CLIENT_A, Ip, PLAIN_A, SERVER_A, SERVER_B, World, eventually, port};
+
+const CONNECTIONS: u64 = 7;
+const BYTES: u64 = 12_345;
+
+/// Adds this theme's scenarios.
+pub fn register(add: &mut Registry) {
+    add.both("metrics/tunnelled", |w, ip| {
+        counted(
+            w,
+            ip,
+            CLIENT_A,
+            SERVER_B,
+            &["source_workload=\"client-a\"", "mutual_tls"],
+        )
+    });
+    add.both("metrics/direct", |w, ip| {
+        counted(w, ip, CLIENT_A, SERVER_A, &["source_workload=\"client-a\""])
+    });
+    add.both("metrics/plaintext", |w, ip| {
+        counted(w, ip, PLAIN_A, SERVER_B, &["none"])
+    });
+    add.one("metrics/processes", processes);
+}
+
+/// Connections and bytes show at the server's node, whoever of agent and tunnel carried them.
+fn counted(world: &World, ip: Ip, from: Pod, to: Pod, labels: &[&str]) -> Result<()> {
+    let at = world.at(to, ip, port::SINK)?.to_string();
+    let destination = format!("destination_workload=\"{}\"", to.name);
+    let mut wanted: Vec<&str> = vec!["reporter=\"destination\"", &destination];
+    wanted.extend(labels);
+    let sum = |name: &str| -> Result<f64> {
+        let mut total = 0.0;
+        for component in ["agent", "ztunnel"] {
+            total += total_of(
+                &admin(world, to.node(), component, "/metrics")?,
+                name,
+                &wanted,
+            );
+        }
+        Ok(total)
+    };
+    let (opened, closed, sent) = (
+        "warren_tcp_connections_opened_total",
+        "warren_tcp_connections_closed_total",
+        "warren_tcp_sent_bytes_total",
+    );
+    let before = [sum(opened)?, sum(closed)?, sum(sent)?];
+    for _ in 0..CONNECTIONS {
+        world.connect(
+            from,
+            &at,
+            &["--mode", "sink", "--bytes", &BYTES.to_string()],
+        )?;
+    }
+    eventually(Duration::from_secs(5), || {
+        let expected = [CONNECTIONS, CONNECTIONS, CONNECTIONS * BYTES];
+        for ((name, before), more) in [opened, closed, sent].into_iter().zip(before).zip(expected) {
+            let grown = sum(name)? - before;
+            ensure!(
+                grown == more as f64,
+                "{name} with {wanted:?} grew by {grown}, expected {more}"
+            );
+        }
+        Ok(())
+    })
+}
+
+/// The sum of a metric's samples that have all of these texts among their labels.
+fn total_of(text: &str, name: &str, labels: &[&str]) -> f64 {
+    let samples = text
+        .lines()
+        .filter_map(|l| l.strip_prefix(name))
+        .filter(|l| l.starts_with(['{', ' ']));
+    let fits = samples.filter(|l| labels.iter().all(|w| l.contains(w)));
+    fits.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+/// Saturation, certificates, the controller's stream: present, and with a value that makes sense.
+fn processes(world: &World) -> Result<()> {
+    let expected: [(&str, &[&str]); 3] = [
+        (
+            "ztunnel",
+            &[
+                "process_open_fds",
+                "process_resident_memory_bytes",
+                "process_cpu_seconds",
+                "warren_cert",
+                "warren_xds_connected",
+                "handshakes",
+            ],
+        ),
+        (
+            "agent",
+            &[
+                "process_open_fds",
+                "process_resident_memory_bytes",
+                "process_cpu_seconds",
+                "warren_bpf_map_entries",
+                "warren_xds_connected",
+                "lost",
+            ],
+        ),
+        (
+            "control",
+            &[
+                "process_open_fds",
+                "process_resident_memory_bytes",
+                "process_cpu_seconds",
+            ],
+        ),
+    ];
+    for (component, names) in expected {
+        let text = admin(world, "a", component, "/metrics")?;
+        for name in names {
+            let found = text
+                .lines()
+                .any(|l| !l.starts_with('#') && l.contains(name));
+            ensure!(found, "the metrics of {component} have no {name}");
+        }
+    }
+    for component in ["ztunnel", "agent"] {
+        let connected = total_of(
+            &admin(world, "a", component, "/metrics")?,
+            "warren_xds_connected",
+            &[],
+        );
+        ensure!(
+            connected == 1.0,
+            "{component}: warren_xds_connected is {connected}"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_summed_by_label() {
+        let text = "# HELP a_total x\na_total{x=\"1\",y=\"2\"} 3\na_total{x=\"1\",y=\"3\"} 4\na_total_more{x=\"1\"} 9\nb 7\n";
+        assert_eq!(total_of(text, "a_total", &["x=\"1\""]), 7.0);
+        assert_eq!(total_of(text, "a_total", &["x=\"1\"", "y=\"3\""]), 4.0);
+        assert_eq!(total_of(text, "b", &[]), 7.0);
+    }
+}
