@@ -1,0 +1,132 @@
+//! `apply`, `delete`, `label`, `wait`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::current;
+use crate::manifest;
+use crate::protocol::{Request, call};
+
+/// Arguments of `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// File, directory, or `-` for standard input; may be repeated
+    #[arg(short = 'f', long = "file", alias = "filename", required = true)]
+    files: Vec<PathBuf>,
+    /// Wait until every pod is ready, at most so many seconds
+    #[arg(long, num_args = 0..=1, default_missing_value = "60", require_equals = true)]
+    wait: Option<u64>,
+}
+
+/// Arguments of `delete`.
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// File, directory, or `-` for standard input; may be repeated
+    #[arg(short = 'f', long = "file", alias = "filename", required = true)]
+    files: Vec<PathBuf>,
+    /// Kill pods without a grace period
+    #[arg(long)]
+    now: bool,
+}
+
+/// Arguments of `label`.
+#[derive(Debug, Args)]
+pub struct LabelArgs {
+    /// Namespace of the object
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+    /// Kind, such as `namespace` or `pod`
+    kind: String,
+    /// Name
+    name: String,
+    /// `key=value` sets, `key-` removes
+    #[arg(required = true)]
+    labels: Vec<String>,
+}
+
+/// Arguments of `wait`.
+#[derive(Debug, Args)]
+pub struct WaitArgs {
+    /// Seconds
+    #[arg(long, default_value_t = 60)]
+    timeout: u64,
+}
+
+/// `lab apply`.
+pub fn apply(args: &ApplyArgs) -> Result<ExitCode> {
+    let socket = current()?.socket();
+    let objects = read(&args.files)?;
+    print_lines(&call(&socket, &Request::Apply { objects })?);
+    if let Some(seconds) = args.wait {
+        call(&socket, &Request::Wait { seconds })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `lab delete`.
+pub fn delete(args: &DeleteArgs) -> Result<ExitCode> {
+    let socket = current()?.socket();
+    print_lines(&call(
+        &socket,
+        &Request::Delete {
+            objects: read(&args.files)?,
+            now: args.now,
+        },
+    )?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `lab label`.
+pub fn label(args: &LabelArgs) -> Result<ExitCode> {
+    let mut labels = Map::new();
+    for word in &args.labels {
+        match (word.split_once('='), word.strip_suffix('-')) {
+            (Some((key, value)), _) => labels.insert(key.to_owned(), json!(value)),
+            (None, Some(key)) => labels.insert(key.to_owned(), Value::Null),
+            (None, None) => bail!("{word:?} is neither key=value nor key-"),
+        };
+    }
+    let request = Request::Label {
+        kind: args.kind.clone(),
+        namespace: args.namespace.clone(),
+        name: args.name.clone(),
+        labels,
+    };
+    print_lines(&call(&current()?.socket(), &request)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `lab wait`.
+pub fn wait(args: &WaitArgs) -> Result<ExitCode> {
+    call(
+        &current()?.socket(),
+        &Request::Wait {
+            seconds: args.timeout,
+        },
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(files: &[PathBuf]) -> Result<Vec<Value>> {
+    let mut objects = Vec::new();
+    for file in files {
+        objects.extend(manifest::read(file)?);
+    }
+    Ok(objects)
+}
+
+/// Prints an answer that is a list of lines.
+pub fn print_lines(lines: &Value) {
+    for line in lines
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
+        println!("{line}");
+    }
+}

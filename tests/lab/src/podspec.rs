@@ -1,0 +1,396 @@
+//! From a Pod's manifest to what the lab runs: commands, environments, probes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec, Probe};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A Pod as the lab runs it.
+#[derive(Clone, Debug)]
+pub struct PodPlan {
+    /// Containers run one after the other before the rest.
+    pub init: Vec<ContainerPlan>,
+    /// Containers.
+    pub containers: Vec<ContainerPlan>,
+    /// Whether a container that ended is started again.
+    pub restart: Restart,
+    /// Seconds between SIGTERM and SIGKILL.
+    pub grace: u64,
+    /// Host name inside.
+    pub hostname: String,
+}
+
+/// `restartPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// Whatever happened.
+    Always,
+    /// After a failure.
+    OnFailure,
+    /// Not at all.
+    Never,
+}
+
+/// A container as the lab runs it.
+#[derive(Clone, Debug)]
+pub struct ContainerPlan {
+    /// Name within the pod.
+    pub name: String,
+    /// Command and arguments; empty when the manifest gives none.
+    pub argv: Vec<String>,
+    /// Environment, in addition to `PATH` and `HOME`.
+    pub env: Vec<(String, String)>,
+    /// Working directory.
+    pub cwd: PathBuf,
+    /// User and group to run as.
+    pub user: (Option<u32>, Option<u32>),
+    /// Probes by purpose.
+    pub probes: Vec<ProbePlan>,
+}
+
+/// What a probe decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// Whether the others may begin.
+    Startup,
+    /// Whether Services send traffic.
+    Readiness,
+    /// Whether the container is restarted.
+    Liveness,
+}
+
+/// How a probe looks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Check {
+    /// A command inside the container that must exit with status 0.
+    Exec(Vec<String>),
+    /// An HTTP GET that must answer 200 to 399. TLS is not spoken.
+    Http {
+        /// Host to connect to instead of the pod.
+        host: Option<String>,
+        /// Port.
+        port: u16,
+        /// Path and query.
+        path: String,
+        /// Further headers.
+        headers: Vec<(String, String)>,
+    },
+    /// A connection that must be accepted.
+    Tcp {
+        /// Host to connect to instead of the pod.
+        host: Option<String>,
+        /// Port.
+        port: u16,
+    },
+}
+
+/// A probe with its times in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbePlan {
+    /// What it decides.
+    pub purpose: Purpose,
+    /// How it looks.
+    pub check: Check,
+    /// Seconds before the first look.
+    pub delay: u32,
+    /// Seconds between looks.
+    pub period: u32,
+    /// Seconds a look may take.
+    pub timeout: u32,
+    /// Looks in a row that must succeed.
+    pub successes: u32,
+    /// Looks in a row that must fail.
+    pub failures: u32,
+}
+
+/// Values that `valueFrom` and `$(NAME)` may refer to.
+pub struct References<'a> {
+    /// The Pod's object, with its status.
+    pub pod: &'a Value,
+    /// Looks a key of a ConfigMap or Secret of the pod's namespace up: kind, name, key.
+    pub lookup: &'a dyn Fn(&str, &str, &str) -> Option<String>,
+}
+
+/// Plans a pod; an error names the container and the field.
+pub fn plan(context: &References<'_>) -> Result<PodPlan> {
+    let pod: Pod = serde_json::from_value(context.pod.clone()).context("not a valid Pod")?;
+    let spec = pod.spec.unwrap_or_default();
+    let each = |list: &[Container]| -> Result<Vec<ContainerPlan>> {
+        list.iter()
+            .map(|c| container(c, &spec, context).with_context(|| format!("container {}", c.name)))
+            .collect()
+    };
+    if spec.containers.is_empty() {
+        bail!("spec.containers is empty");
+    }
+    let restart = match spec.restart_policy.as_deref() {
+        None | Some("Always") => Restart::Always,
+        Some("OnFailure") => Restart::OnFailure,
+        Some("Never") => Restart::Never,
+        Some(other) => bail!("restartPolicy {other:?} is not Always, OnFailure or Never"),
+    };
+    Ok(PodPlan {
+        init: each(spec.init_containers.as_deref().unwrap_or_default())?,
+        containers: each(&spec.containers)?,
+        restart,
+        grace: u64::try_from(spec.termination_grace_period_seconds.unwrap_or(30)).unwrap_or(0),
+        hostname: spec
+            .hostname
+            .clone()
+            .or(pod.metadata.name)
+            .unwrap_or_default(),
+    })
+}
+
+fn container(c: &Container, spec: &PodSpec, context: &References<'_>) -> Result<ContainerPlan> {
+    let env = environment(c, context)?;
+    let known: BTreeMap<&str, &str> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let words = c.command.iter().flatten().chain(c.args.iter().flatten());
+    let argv: Vec<String> = words.map(|w| expand(w, &known)).collect();
+    if argv.is_empty() {
+        bail!("has no command: the lab runs programs of this machine, images are ignored");
+    }
+    let own = c.security_context.as_ref();
+    let shared = spec.security_context.as_ref();
+    let user = own
+        .and_then(|s| s.run_as_user)
+        .or(shared.and_then(|s| s.run_as_user));
+    let group = own
+        .and_then(|s| s.run_as_group)
+        .or(shared.and_then(|s| s.run_as_group));
+    let id = |v: Option<i64>| {
+        v.map(u32::try_from)
+            .transpose()
+            .context("a user or group id out of range")
+    };
+    let mut probes = Vec::new();
+    for (purpose, p) in [
+        (Purpose::Startup, &c.startup_probe),
+        (Purpose::Readiness, &c.readiness_probe),
+        (Purpose::Liveness, &c.liveness_probe),
+    ] {
+        if let Some(p) = p {
+            probes.push(probe(purpose, p, c).with_context(|| format!("{purpose:?} probe"))?);
+        }
+    }
+    Ok(ContainerPlan {
+        name: c.name.clone(),
+        argv,
+        env,
+        cwd: c.working_dir.clone().unwrap_or_else(|| "/".into()).into(),
+        user: (id(user)?, id(group)?),
+        probes,
+    })
+}
+
+fn environment(c: &Container, context: &References<'_>) -> Result<Vec<(String, String)>> {
+    let mut env: Vec<(String, String)> = Vec::new();
+    for var in c.env.iter().flatten() {
+        let value = match (&var.value, &var.value_from) {
+            (Some(value), _) => {
+                let known = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+                expand(value, &known)
+            }
+            (None, None) => String::new(),
+            (None, Some(_)) => match value_from(var, context)? {
+                Some(value) => value,
+                None => continue,
+            },
+        };
+        env.push((var.name.clone(), value));
+    }
+    Ok(env)
+}
+
+fn value_from(var: &EnvVar, context: &References<'_>) -> Result<Option<String>> {
+    let Some(from) = &var.value_from else {
+        return Ok(None);
+    };
+    let name = &var.name;
+    if let Some(field) = &from.field_ref {
+        return field_ref(&field.field_path, context.pod)
+            .map(Some)
+            .with_context(|| format!("env {name}"));
+    }
+    let (kind, object, key, optional) = match (&from.config_map_key_ref, &from.secret_key_ref) {
+        (Some(r), _) => ("ConfigMap", &r.name, &r.key, r.optional),
+        (None, Some(r)) => ("Secret", &r.name, &r.key, r.optional),
+        (None, None) => {
+            bail!("env {name}: the lab knows fieldRef, configMapKeyRef and secretKeyRef only")
+        }
+    };
+    match (context.lookup)(kind, object, key) {
+        Some(value) => Ok(Some(value)),
+        None if optional == Some(true) => Ok(None),
+        None => bail!("env {name}: {kind} {object} has no key {key}"),
+    }
+}
+
+fn field_ref(path: &str, pod: &Value) -> Result<String> {
+    if let Some((map, key)) = path.strip_suffix("']").and_then(|p| p.split_once("['")) {
+        let found = pod
+            .pointer(&format!("/{}", map.replace('.', "/")))
+            .and_then(|m| m.get(key));
+        return Ok(found.and_then(Value::as_str).unwrap_or("").to_owned());
+    }
+    if path == "status.podIPs" {
+        let list = pod["status"]["podIPs"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let addresses: Vec<&str> = list.iter().filter_map(|i| i["ip"].as_str()).collect();
+        return Ok(addresses.join(","));
+    }
+    match pod.pointer(&format!("/{}", path.replace('.', "/"))) {
+        Some(Value::String(value)) => Ok(value.clone()),
+        _ => bail!("fieldRef {path} names nothing that a pod has"),
+    }
+}
+
+/// Replaces `$(NAME)` by what the environment says; `$$` stands for a dollar sign.
+fn expand(word: &str, known: &BTreeMap<&str, &str>) -> String {
+    let mut out = String::new();
+    let mut rest = word;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        let tail = &rest[at + 1..];
+        let reference = tail.strip_prefix('(').and_then(|t| t.split_once(')'));
+        if let Some(after) = tail.strip_prefix('$').filter(|a| a.starts_with('(')) {
+            out.push('$');
+            rest = after;
+        } else if let Some((value, after)) =
+            reference.and_then(|(name, after)| Some((known.get(name)?, after)))
+        {
+            out.push_str(value);
+            rest = after;
+        } else {
+            out.push('$');
+            rest = tail;
+        }
+    }
+    out + rest
+}
+
+fn probe(purpose: Purpose, p: &Probe, c: &Container) -> Result<ProbePlan> {
+    let port =
+        |value: &k8s_openapi::apimachinery::pkg::util::intstr::IntOrString| port_number(value, c);
+    let check = if let Some(exec) = &p.exec {
+        Check::Exec(exec.command.clone().unwrap_or_default())
+    } else if let Some(http) = &p.http_get {
+        if http
+            .scheme
+            .as_deref()
+            .is_some_and(|s| s.eq_ignore_ascii_case("https"))
+        {
+            bail!(
+                "httpGet with scheme HTTPS is not spoken by the lab's kubelet: use exec or tcpSocket"
+            );
+        }
+        let headers = http
+            .http_headers
+            .iter()
+            .flatten()
+            .map(|h| (h.name.clone(), h.value.clone()))
+            .collect();
+        let path = http.path.clone().unwrap_or_else(|| "/".into());
+        Check::Http {
+            host: http.host.clone(),
+            port: port(&http.port)?,
+            path,
+            headers,
+        }
+    } else if let Some(tcp) = &p.tcp_socket {
+        Check::Tcp {
+            host: tcp.host.clone(),
+            port: port(&tcp.port)?,
+        }
+    } else {
+        bail!("the lab's kubelet knows exec, httpGet and tcpSocket only");
+    };
+    let number =
+        |v: Option<i32>, default: u32| v.and_then(|v| u32::try_from(v).ok()).unwrap_or(default);
+    Ok(ProbePlan {
+        purpose,
+        check,
+        delay: number(p.initial_delay_seconds, 0),
+        period: number(p.period_seconds, 10).max(1),
+        timeout: number(p.timeout_seconds, 1).max(1),
+        successes: number(p.success_threshold, 1).max(1),
+        failures: number(p.failure_threshold, 3).max(1),
+    })
+}
+
+fn port_number(
+    value: &k8s_openapi::apimachinery::pkg::util::intstr::IntOrString,
+    c: &Container,
+) -> Result<u16> {
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+    let number = match value {
+        IntOrString::Int(number) => *number,
+        IntOrString::String(name) => {
+            let ports = c.ports.iter().flatten();
+            let named = ports.clone().find(|p| p.name.as_deref() == Some(name));
+            named
+                .with_context(|| format!("no container port is called {name:?}"))?
+                .container_port
+        }
+    };
+    u16::try_from(number)
+        .ok()
+        .filter(|n| *n > 0)
+        .with_context(|| format!("{number} is not a port"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(container: Value) -> Value {
+        json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "web", "namespace": "shop", "labels": {"app": "web"}},
+            "spec": {"containers": [container]},
+            "status": {"podIP": "10.244.0.2", "podIPs": [{"ip": "10.244.0.2"}, {"ip": "fd00::2"}]}})
+    }
+
+    fn planned(container: Value) -> Result<PodPlan> {
+        plan(&References {
+            pod: &pod(container),
+            lookup: &|_, _, _| None,
+        })
+    }
+
+    #[test]
+    fn environment_refers_to_fields_and_to_itself() {
+        let plan = planned(json!({"name": "c", "command": ["sh", "-c", "$(A) $$(A) $HOME"],
+            "env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                    {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+                    {"name": "A", "value": "http://$(IP)/$(NOPE)"}]}))
+        .unwrap();
+        let c = &plan.containers[0];
+        assert_eq!(c.env[1], ("APP".into(), "web".into()));
+        assert_eq!(c.env[2].1, "http://10.244.0.2/$(NOPE)");
+        assert_eq!(c.argv[2], "http://10.244.0.2/$(NOPE) $(A) $HOME");
+    }
+
+    #[test]
+    fn probes_resolve_named_ports() {
+        let plan = planned(json!({"name": "c", "command": ["x"], "ports": [{"name": "http", "containerPort": 8080}],
+            "readinessProbe": {"httpGet": {"port": "http", "path": "/healthz"}, "periodSeconds": 1}}))
+        .unwrap();
+        let probe = &plan.containers[0].probes[0];
+        assert_eq!(probe.period, 1);
+        assert!(matches!(&probe.check, Check::Http { port: 8080, path, .. } if path == "/healthz"));
+    }
+
+    #[test]
+    fn errors_name_the_container() {
+        let error = planned(json!({"name": "c", "image": "nginx"})).unwrap_err();
+        assert!(format!("{error:#}").starts_with("container c: has no command"));
+    }
+}
