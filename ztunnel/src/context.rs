@@ -47,6 +47,8 @@ pub struct Context {
     pub affinity: Mutex<AffinityTable>,
     /// Cancelled when this process is to end: peers are told, and no new connections are taken over old ones.
     pub drain: CancellationToken,
+    /// What connections are given to end by themselves once `drain` is cancelled.
+    pub drain_limit: Duration,
     /// The agent has named all pods of the node.
     pub agent_synced: AtomicBool,
     /// The node socket is connected.

@@ -14,7 +14,8 @@ use crate::context::Context;
 pub async fn apply(cx: Arc<Context>, mut updates: mpsc::Receiver<Update>) {
     let (mut policies, mut addresses) = (false, false);
     while let Some(update) = updates.recv().await {
-        changed(&cx, |mesh| merge(mesh, &update));
+        let change = merge(&cx, &update);
+        decide_anew(&cx, &change);
         for error in &update.rejected {
             tracing::warn!(%error, "a resource from the controller was refused; its earlier version stays");
         }
@@ -27,37 +28,61 @@ pub async fn apply(cx: Arc<Context>, mut updates: mpsc::Receiver<Update>) {
     }
 }
 
-/// Changes the model and decides anew on the live connections that the change reaches. Returns how many were ended.
-pub fn changed(cx: &Context, apply: impl FnOnce(&mut Mesh) -> Change) -> usize {
-    let change = cx.state.update(apply);
-    let ended = cx.registry.reevaluate(&cx.state.mesh(), &change);
+/// Decides anew on the live connections that `change` reaches. Returns how many were ended.
+pub fn decide_anew(cx: &Context, change: &Change) -> usize {
+    let ended = cx.registry.reevaluate(&cx.state.mesh(), change);
     if ended > 0 {
         tracing::info!(ended, "a change of policy ended live connections");
     }
     ended
 }
 
+/// Objects applied under one lock: the first model of a large mesh must not hold the data path up.
+const CHUNK: usize = 256;
+
 /// Policies first, so that no workload names one that is not here yet; removals last.
-fn merge(mesh: &mut Mesh, u: &Update) -> Change {
+fn merge(cx: &Context, u: &Update) -> Change {
     let mut change = Change::default();
-    u.policies
-        .iter()
-        .for_each(|p| change.merge(mesh.upsert_policy(p.clone())));
-    u.workloads
-        .iter()
-        .for_each(|w| change.merge(mesh.upsert_workload(w.clone())));
-    u.services
-        .iter()
-        .for_each(|s| change.merge(mesh.upsert_service(s.clone())));
-    u.removed_workloads
-        .iter()
-        .for_each(|w| change.merge(mesh.remove_workload(w)));
-    u.removed_services
-        .iter()
-        .for_each(|s| change.merge(mesh.remove_service(s)));
-    u.removed_policies
-        .iter()
-        .for_each(|p| change.merge(mesh.remove_policy(p)));
+    let mut apply = |objects: usize, one: &dyn Fn(&mut Mesh, usize) -> Change| {
+        for start in (0..objects).step_by(CHUNK) {
+            cx.state.update(|mesh| {
+                for i in start..objects.min(start + CHUNK) {
+                    change.merge(local(cx, one(mesh, i)));
+                }
+            });
+        }
+    };
+    apply(u.policies.len(), &|m, i| {
+        m.upsert_policy(u.policies[i].clone())
+    });
+    apply(u.workloads.len(), &|m, i| {
+        m.upsert_workload(u.workloads[i].clone())
+    });
+    apply(u.services.len(), &|m, i| {
+        m.upsert_service(u.services[i].clone())
+    });
+    apply(u.removed_workloads.len(), &|m, i| {
+        m.remove_workload(&u.removed_workloads[i])
+    });
+    apply(u.removed_services.len(), &|m, i| {
+        m.remove_service(&u.removed_services[i])
+    });
+    apply(u.removed_policies.len(), &|m, i| {
+        m.remove_policy(&u.removed_policies[i])
+    });
+    change
+}
+
+/// What of a change matters to live connections: those that they lead to. Exact, because connections are registered with
+/// the mesh locked, and this runs with the mesh locked for writing.
+fn local(cx: &Context, mut change: Change) -> Change {
+    change.services.clear();
+    change.addresses.clear();
+    change.workloads.retain(|uid| cx.registry.leads_to(uid));
+    change
+        .policies
+        .workloads
+        .retain(|uid| cx.registry.leads_to(uid));
     change
 }
 

@@ -26,6 +26,7 @@ pub struct Pod {
     /// The cookie of its network namespace.
     pub netns_cookie: u64,
     listening: Mutex<Listening>,
+    gone: CancellationToken,
     live: AtomicUsize,
     emptied: Notify,
 }
@@ -58,6 +59,7 @@ impl Pod {
             sockets,
             netns_cookie,
             listening: Mutex::default(),
+            gone: CancellationToken::new(),
             live: AtomicUsize::new(0),
             emptied: Notify::new(),
         })
@@ -107,9 +109,15 @@ impl Pod {
         self.listening.lock().sockets.clone()
     }
 
-    /// Stops accepting and closes the listening sockets; connections go on.
+    /// Stops accepting and closes the listening sockets; connections go on, but peers open no more streams.
     pub fn retire(&self) {
         drop(self.listen(Vec::new()));
+        self.gone.cancel();
+    }
+
+    /// Completes when the pod is not served any more.
+    pub async fn retired(&self) {
+        self.gone.cancelled().await;
     }
 }
 

@@ -123,6 +123,7 @@ fn context(
         handshakes: Semaphore::new(HANDSHAKES),
         affinity: AffinityTable::new(AFFINITY_ENTRIES).into(),
         drain: CancellationToken::new(),
+        drain_limit: settings.drain_timeout,
         agent_synced: AtomicBool::new(false),
         agent_connected: AtomicBool::new(false),
     }))

@@ -6,7 +6,6 @@ use std::time::Duration;
 use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use warren_core::mesh::Change;
 use warren_core::workload::Uid;
 use warren_core::{Mesh, Workload};
 
@@ -36,10 +35,10 @@ impl State {
     }
 
     /// Applies an update and wakes those who wait for one.
-    pub fn update(&self, apply: impl FnOnce(&mut Mesh) -> Change) -> Change {
-        let change = apply(&mut self.mesh.write());
+    pub fn update<R>(&self, apply: impl FnOnce(&mut Mesh) -> R) -> R {
+        let result = apply(&mut self.mesh.write());
         self.version.send_modify(|v| *v += 1);
-        change
+        result
     }
 
     /// The first complete model is here: unknown addresses are unknown from now on, not merely not heard of yet.

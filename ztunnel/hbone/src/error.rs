@@ -84,6 +84,9 @@ pub enum HandshakeError {
     /// No agreement on HTTP/2.
     #[error("the peer did not agree on HTTP/2 (ALPN h2)")]
     NoAlpn,
+    /// We have nothing to show.
+    #[error("no certificate for our own side: {0}")]
+    NoCertificate(String),
     /// Too slow.
     #[error("the peer did not finish its handshake in time")]
     Timeout,
@@ -103,6 +106,7 @@ impl HandshakeError {
             Self::Alert(_) => "peer_alert",
             Self::NotTls(_) => "not_tls",
             Self::NoAlpn => "no_alpn",
+            Self::NoCertificate(_) => "no_certificate",
             Self::Timeout => "timeout",
             Self::Io(_) => "io",
             Self::Http2(_) => "http2",

@@ -54,8 +54,6 @@ pub struct Limits {
     pub handshake: Duration,
     /// The wait for an answer to CONNECT.
     pub response: Duration,
-    /// What a drained connection is given between GOAWAY and its end.
-    pub drain: Duration,
 }
 
 impl Default for Limits {
@@ -72,7 +70,6 @@ impl Default for Limits {
             ping_timeout: Duration::from_secs(20),
             handshake: Duration::from_secs(10),
             response: Duration::from_secs(20),
-            drain: Duration::from_secs(5),
         }
     }
 }

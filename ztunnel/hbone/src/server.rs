@@ -98,7 +98,8 @@ pub trait Handler: Send + Sync {
     fn malformed(&self, why: &'static str);
 }
 
-/// Serves a connection until the peer ends it, it fails, or `drain` completes and the time for draining is over.
+/// Serves a connection until the peer ends it, it fails, or `drain` completes: the peer is then told to open no more streams
+/// (GOAWAY), and the connection ends with its last stream, or after the time that `drain` gives.
 ///
 /// Errors: the HTTP/2 handshake failed, no request came in time, or the connection broke.
 pub async fn serve<I, D>(
@@ -109,7 +110,7 @@ pub async fn serve<I, D>(
 ) -> Result<(), HandshakeError>
 where
     I: AsyncRead + AsyncWrite + Unpin,
-    D: Future<Output = ()>,
+    D: Future<Output = Option<Duration>>,
 {
     let broke = |e: h2::Error| match e.get_io() {
         Some(io) => HandshakeError::Io(io.to_string()),
@@ -150,7 +151,7 @@ async fn run<I, D>(
 ) -> Result<(), h2::Error>
 where
     I: AsyncRead + AsyncWrite + Unpin,
-    D: Future<Output = ()>,
+    D: Future<Output = Option<Duration>>,
 {
     let pings = conn.ping_pong();
     let mut dead = pin!(async {
@@ -160,6 +161,7 @@ where
         }
     });
     let mut drain = pin!(drain);
+    let mut draining = false;
     let mut deadline: Option<Instant> = None;
     loop {
         tokio::select! {
@@ -172,9 +174,10 @@ where
                 tracing::debug!(why, "closing an HBONE connection");
                 return Ok(());
             }
-            () = &mut drain, if deadline.is_none() => {
+            limit = &mut drain, if !draining => {
+                draining = true;
                 conn.graceful_shutdown();
-                deadline = Some(Instant::now() + limits.drain);
+                deadline = limit.map(|l| Instant::now() + l);
             }
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => break,
         }

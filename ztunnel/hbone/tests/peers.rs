@@ -164,7 +164,7 @@ async fn certificates_need_exactly_one_identity() {
         two.iter().map(String::as_str).collect(),
     ] {
         let (chain, key) = ca.issue_raw(&uris, |_| {});
-        let refused = WorkloadCert::new(chain, key).err().expect("not usable");
+        let refused = WorkloadCert::new(chain, key).expect_err("not usable");
         assert!(
             refused.to_string().contains("identity"),
             "{uris:?}: {refused}"

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use tokio::net::TcpStream;
@@ -28,7 +29,8 @@ pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, tcp: TcpStream, peer: Socke
         tcp.local_addr().map(canonical_socket),
     );
     let Ok(local) = local else { return };
-    match accept(&cx, &pod, tcp).await {
+    // Boxed, so that a connection does not hold the room of its handshake for all its life.
+    match Box::pin(accept(&cx, &pod, tcp)).await {
         Ok(tls) => {
             cx.metrics.handshakes.inc();
             let side = Side {
@@ -38,7 +40,7 @@ pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, tcp: TcpStream, peer: Socke
                 peer,
                 identity: tls.peer,
             };
-            let end = serve(tls.stream, &cx.limits, cx.drain.cancelled(), &side).await;
+            let end = serve(tls.stream, &cx.limits, side.drain(), &side).await;
             if let Err(error) = end {
                 tracing::debug!(pod = %side.pod.uid, %peer, %error, "HBONE connection ended");
             }
@@ -59,7 +61,7 @@ async fn accept(
         .handshakes
         .try_acquire()
         .map_err(|_| HandshakeError::Io("too many handshakes at once".into()))?;
-    let unknown = || HandshakeError::Io("the controller does not know this pod".into());
+    let unknown = || HandshakeError::NoCertificate("the controller does not know this pod".into());
     let workload = cx
         .state
         .workload(&pod.uid, PATIENCE)
@@ -69,7 +71,7 @@ async fn accept(
         .certs
         .get(&workload.identity(), PATIENCE)
         .await
-        .map_err(HandshakeError::Io)?;
+        .map_err(HandshakeError::NoCertificate)?;
     tls::accept(tcp, &cert, &cx.trust, cx.limits.handshake).await
 }
 
@@ -100,6 +102,14 @@ impl Handler for Side {
 }
 
 impl Side {
+    /// A tunnel that ends gives its streams a while; a pod that was let go gives them as long as they want.
+    async fn drain(&self) -> Option<Duration> {
+        tokio::select! {
+            () = self.cx.drain.cancelled() => Some(self.cx.drain_limit),
+            () = self.pod.retired() => None,
+        }
+    }
+
     async fn handle(&self, request: ConnectRequest) {
         let to = match self.destination(&request.authority) {
             Ok(to) => to,

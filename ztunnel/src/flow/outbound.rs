@@ -107,7 +107,8 @@ async fn carry(cx: &Arc<Context>, pod: &Arc<Pod>, mut client: TcpStream, ask: As
         if let Hop::Own(to) = route.hop {
             return to_itself(cx, pod, client, &ask, &route, to).await;
         }
-        match connect(cx, pod, &ask, &route).await {
+        // Boxed, so that a connection does not hold the room of its handshake for all its life.
+        match Box::pin(connect(cx, pod, &ask, &route)).await {
             Ok(leg) => {
                 let open = cx.registry.open(info(&ask, Some(&route)));
                 let end = match leg {

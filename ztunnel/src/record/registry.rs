@@ -156,6 +156,11 @@ impl Registry {
         self.index.lock().all.values().cloned().collect()
     }
 
+    /// Whether a connection that this tunnel decides on leads to this workload.
+    pub fn leads_to(&self, uid: &Uid) -> bool {
+        self.index.lock().by_destination.contains_key(uid)
+    }
+
     /// Ends all connections, because this process is about to.
     pub fn end_all(&self) {
         self.snapshot().iter().for_each(|live| live.kill.cancel());

@@ -254,10 +254,7 @@ impl World {
         let family = Metrics::new(&mut metrics);
         let (registry, keeper) = Keeper::new(family.clone(), writer);
         tokio::spawn(keeper.run());
-        let limits = Limits {
-            drain: Duration::from_millis(300),
-            ..Limits::default()
-        };
+        let limits = Limits::default();
         let cx = Arc::new(Context {
             state: Arc::new(State::default()),
             kernel: kernel.clone(),
@@ -271,6 +268,7 @@ impl World {
             handshakes: Semaphore::new(64),
             affinity: AffinityTable::new(16).into(),
             drain: CancellationToken::new(),
+            drain_limit: Duration::from_millis(300),
             agent_synced: AtomicBool::new(true),
             agent_connected: AtomicBool::new(true),
         });
@@ -300,7 +298,8 @@ impl World {
 
     /// Changes the mesh as an update of the controller does.
     pub fn update(&self, change: impl FnOnce(&mut Mesh) -> Change) -> usize {
-        control::changed(&self.cx, change)
+        let change = self.cx.state.update(change);
+        control::decide_anew(&self.cx, &change)
     }
 
     /// Serves a pod with these listeners.

@@ -19,7 +19,7 @@ use crate::{Limits, SMALL_FRAME_BUDGET};
 
 pub(super) struct Conn {
     pub(super) peer: Identity,
-    peer_not_after: SystemTime,
+    not_after: SystemTime,
     /// None once the connection takes no new streams; it then ends by itself with its last stream.
     sender: Mutex<Option<SendRequest<Bytes>>>,
     streams: AtomicUsize,
@@ -74,7 +74,7 @@ impl Conn {
             .map_err(|e| HandshakeError::Http2(e.to_string()))?;
         let this = Arc::new(Self {
             peer: accepted.peer,
-            peer_not_after: accepted.peer_not_after,
+            not_after: accepted.not_after,
             sender: Mutex::new(Some(sender)),
             streams: AtomicUsize::new(0),
             idle_since: Mutex::new(Instant::now()),
@@ -88,9 +88,9 @@ impl Conn {
         self.streams.load(Ordering::Acquire)
     }
 
-    /// Whether new streams are welcome: the connection is not ending, and the peer's certificate has not expired meanwhile.
+    /// Whether new streams are welcome: the connection is not ending, and neither side's certificate has expired meanwhile.
     pub(super) fn is_open(&self) -> bool {
-        self.sender.lock().is_some() && SystemTime::now() < self.peer_not_after
+        self.sender.lock().is_some() && SystemTime::now() < self.not_after
     }
 
     /// Takes no new streams from now on.

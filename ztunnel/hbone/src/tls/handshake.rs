@@ -33,8 +33,8 @@ pub struct Accepted<S> {
     pub stream: S,
     /// The peer's verified identity.
     pub peer: Identity,
-    /// The peer's certificate ends then.
-    pub peer_not_after: SystemTime,
+    /// The first of both certificates ends then.
+    pub not_after: SystemTime,
 }
 
 /// Client handshake as `cert`'s workload: no SNI, no resumption, the peer must be as `expect` says.
@@ -54,11 +54,12 @@ pub async fn connect<I: AsyncRead + AsyncWrite + Unpin>(
         .map_err(|_| HandshakeError::Timeout)?
         .map_err(classify)?;
     let (_, session) = stream.get_ref();
-    let (peer, peer_not_after) = peer_of(session)?;
+    let (peer, peers_end) = peer_of(session)?;
+    let not_after = peers_end.min(cert.not_after);
     Ok(Accepted {
         stream,
         peer,
-        peer_not_after,
+        not_after,
     })
 }
 
@@ -76,11 +77,12 @@ pub async fn accept<I: AsyncRead + AsyncWrite + Unpin>(
         .map_err(|_| HandshakeError::Timeout)?
         .map_err(classify)?;
     let (_, session) = stream.get_ref();
-    let (peer, peer_not_after) = peer_of(session)?;
+    let (peer, peers_end) = peer_of(session)?;
+    let not_after = peers_end.min(cert.not_after);
     Ok(Accepted {
         stream,
         peer,
-        peer_not_after,
+        not_after,
     })
 }
 

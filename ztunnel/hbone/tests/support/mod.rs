@@ -90,7 +90,6 @@ pub fn limits() -> Limits {
     Limits {
         handshake: Duration::from_millis(600),
         response: Duration::from_secs(5),
-        drain: Duration::from_millis(700),
         ..Limits::default()
     }
 }
@@ -167,7 +166,10 @@ impl Server {
                     let end = async {
                         let tls = tls::accept(tcp, &cert, &trust, limits.handshake).await?;
                         count.fetch_add(1, Ordering::SeqCst);
-                        let drain = async move { drop(drain.wait_for(|d| *d).await) };
+                        let drain = async move {
+                            drop(drain.wait_for(|d| *d).await);
+                            Some(Duration::from_millis(700))
+                        };
                         serve(tls.stream, &limits, drain, &relay).await
                     };
                     let end = end.await;
