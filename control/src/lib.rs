@@ -8,11 +8,15 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod auth;
 pub mod ca;
 pub mod index;
 pub mod metrics;
 pub mod model;
+pub mod pipeline;
+pub mod run;
+pub mod settings;
 pub mod source;
 pub mod tls;
 pub mod warning;

@@ -1,2 +1,34 @@
-//! Placeholder.
-fn main() {}
+//! `warren-control`.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use warren_control::run::run;
+use warren_control::settings::Settings;
+
+fn main() -> ExitCode {
+    let settings = Settings::parse();
+    let log = match warren_admin::logging::init(&settings.log, settings.log_format) {
+        Ok(log) => log,
+        Err(e) => {
+            eprintln!("warren-control: {e}");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("warren-control: cannot start threads: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(settings, log)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!("{e:#}");
+            eprintln!("warren-control: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

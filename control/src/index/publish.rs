@@ -35,6 +35,21 @@ impl Published {
 }
 
 impl Index {
+    /// Published workloads, in no order.
+    pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.published.workloads.values()
+    }
+
+    /// Published services, in no order.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.published.services.values()
+    }
+
+    /// Published policies, in no order.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.published.policies.values()
+    }
+
     /// Works through everything dirty. Pods go before policies, since they say which variants are needed.
     pub(super) fn publish(&mut self) -> Delta {
         let mut delta = Delta::default();

@@ -54,8 +54,16 @@ impl Source for DirSource {
             files: Files::new(self.warnings.clone()),
             batches,
         };
-        if !state.rescan().await {
-            return Ok(());
+        // A directory that cannot be listed is not one that is empty.
+        while !state.scanner.is_started() {
+            if !state.rescan().await {
+                return Ok(());
+            }
+            if !state.scanner.is_started()
+                && stop.run_until_cancelled(tokio::time::sleep(WRITE_QUIET)).await.is_none()
+            {
+                return Ok(());
+            }
         }
         state.follow(watch, stop).await;
         Ok(())
@@ -122,6 +130,9 @@ impl State {
 
     async fn rescan(&mut self) -> bool {
         let outcome = self.scanner.scan();
+        if !self.scanner.is_started() {
+            return !self.batches.is_closed();
+        }
         let events = self.files.update(outcome);
         self.send(events).await
     }
@@ -129,7 +140,7 @@ impl State {
     async fn read(&mut self, paths: BTreeSet<PathBuf>) -> bool {
         let outcome = self.scanner.read(&paths);
         let events = self.files.update(outcome);
-        events.is_empty() || self.send(events).await
+        self.send(events).await
     }
 
     async fn send(&self, events: Vec<crate::model::Event>) -> bool {

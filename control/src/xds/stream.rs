@@ -48,7 +48,10 @@ enum Event {
 impl Stream {
     /// Serves until either side ends.
     pub async fn run(self, mut requests: Streaming<DeltaDiscoveryRequest>, responses: Sender) {
-        match self.serve(&mut requests, &responses).await {
+        self.metrics.clients.inc();
+        let ended = self.serve(&mut requests, &responses).await;
+        self.metrics.clients.dec();
+        match ended {
             Ok(()) => {}
             Err(status) => {
                 tracing::info!(code = ?status.code(), "xDS stream ends: {}", status.message());

@@ -38,6 +38,11 @@ impl Scanner {
         Self { root, seen: BTreeMap::new(), started: false }
     }
 
+    /// Whether the directory could be listed at least once.
+    pub fn is_started(&self) -> bool {
+        self.started
+    }
+
     /// Looks at the whole directory and reads what is new or changed.
     pub fn scan(&mut self) -> Outcome {
         let mut present = BTreeSet::new();

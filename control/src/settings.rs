@@ -1,0 +1,205 @@
+//! Flags and environment.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Parser;
+use serde_json::{Value, json};
+use warren_admin::Format;
+
+/// Turns Kubernetes objects into configuration for tunnels and agents, and signs their certificates.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "warren-control", version)]
+pub struct Settings {
+    /// Where objects come from: `dir:PATH`, a directory of YAML and JSON files
+    #[arg(long, env = "WARREN_SOURCE")]
+    pub source: SourceSetting,
+    /// Directory for the CA's key and root certificate
+    #[arg(long, env = "WARREN_STATE_DIR", default_value = "/var/lib/warren")]
+    pub state_dir: PathBuf,
+    /// Address of xDS and CA
+    #[arg(long, env = "WARREN_XDS_ADDR", default_value = "0.0.0.0:15012")]
+    pub xds_addr: SocketAddr,
+    /// Address of metrics and debugging
+    #[arg(long, env = "WARREN_DEBUG_ADDR", default_value = "127.0.0.1:15014")]
+    pub debug_addr: SocketAddr,
+    /// DNS name or IP address in the server's certificate, beside `localhost` and a specific --xds-addr; may be repeated
+    #[arg(long, env = "WARREN_XDS_SAN", value_delimiter = ',', default_value = "warren-control.warren-system.svc")]
+    pub xds_san: Vec<String>,
+    /// Service accounts that may read the mesh: `NAMESPACE/NAME`, `NAMESPACE/*` or `*`; may be repeated
+    #[arg(long, env = "WARREN_XDS_CLIENTS", value_delimiter = ',', default_value = "warren-system/*")]
+    pub xds_clients: Vec<String>,
+    /// Service accounts of tunnels, which get certificates for the pods of their node; may be repeated
+    #[arg(long, env = "WARREN_TUNNEL_ACCOUNT", value_delimiter = ',', default_value = "warren-system/warren-ztunnel")]
+    pub tunnel_account: Vec<String>,
+    /// JWKS file with the keys that sign tokens
+    #[arg(long, env = "WARREN_JWKS")]
+    pub jwks: PathBuf,
+    /// Issuer of tokens
+    #[arg(long, env = "WARREN_TOKEN_ISSUER", default_value = "https://kubernetes.default.svc.cluster.local")]
+    pub token_issuer: String,
+    /// Audience of tokens; `istio-ca` is taken as well; may be repeated
+    #[arg(long, env = "WARREN_TOKEN_AUDIENCE", value_delimiter = ',', default_value = "warren-ca")]
+    pub token_audience: Vec<String>,
+    /// Trust domain of all identities
+    #[arg(long, env = "WARREN_TRUST_DOMAIN", default_value = "cluster.local")]
+    pub trust_domain: String,
+    /// Domain of service names
+    #[arg(long, env = "WARREN_CLUSTER_DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Name of the cluster
+    #[arg(long, env = "WARREN_CLUSTER_ID", default_value = "Kubernetes")]
+    pub cluster_id: String,
+    /// Longest life of a certificate, such as 24h or 90s
+    #[arg(long, env = "WARREN_CERT_TTL", default_value = "24h", value_parser = duration)]
+    pub cert_ttl: Duration,
+    /// PEM chain of a CA to use instead of an own one: the issuing certificate first, without the root
+    #[arg(long, env = "WARREN_CA_CERT", requires_all = ["ca_key", "root_cert"])]
+    pub ca_cert: Option<PathBuf>,
+    /// PEM key of --ca-cert
+    #[arg(long, env = "WARREN_CA_KEY", requires = "ca_cert")]
+    pub ca_key: Option<PathBuf>,
+    /// PEM root of --ca-cert
+    #[arg(long, env = "WARREN_ROOT_CERT", requires = "ca_cert")]
+    pub root_cert: Option<PathBuf>,
+    /// Directory for the admin socket and the root certificate
+    #[arg(long, env = "WARREN_RUN_DIR", default_value = "/run/warren")]
+    pub run_dir: PathBuf,
+    /// Log filter, such as `info` or `info,warren_control=debug`
+    #[arg(long, env = "WARREN_LOG", default_value = "info")]
+    pub log: String,
+    /// Log format: text or json
+    #[arg(long, env = "WARREN_LOG_FORMAT", default_value = "text")]
+    pub log_format: Format,
+}
+
+/// Where objects come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceSetting {
+    /// A directory.
+    Dir(PathBuf),
+}
+
+impl FromStr for SourceSetting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("dir", path)) if !path.is_empty() => Ok(Self::Dir(path.into())),
+            _ => Err("expected dir:PATH".into()),
+        }
+    }
+}
+
+impl Settings {
+    /// Audiences that are taken.
+    pub fn audiences(&self) -> Vec<String> {
+        let mut all = self.token_audience.clone();
+        if !all.iter().any(|a| a == "istio-ca") {
+            all.push("istio-ca".into());
+        }
+        all
+    }
+
+    /// Names of the server's certificate.
+    pub fn server_names(&self) -> Vec<String> {
+        let bound = self.xds_addr.ip();
+        let own = if bound.is_unspecified() { None } else { Some(bound.to_string()) };
+        let mut names: Vec<String> = self.xds_san.iter().cloned().chain(own).collect();
+        for name in ["localhost", "127.0.0.1", "::1"] {
+            if !names.iter().any(|n| n == name) {
+                names.push(name.to_owned());
+            }
+        }
+        names.dedup();
+        names
+    }
+
+    /// Every setting in force, by flag.
+    pub fn view(&self) -> BTreeMap<String, Value> {
+        let SourceSetting::Dir(dir) = &self.source;
+        let pairs = [
+            ("source", json!(format!("dir:{}", dir.display()))),
+            ("state-dir", json!(self.state_dir)),
+            ("xds-addr", json!(self.xds_addr)),
+            ("debug-addr", json!(self.debug_addr)),
+            ("xds-san", json!(self.server_names())),
+            ("xds-clients", json!(self.xds_clients)),
+            ("tunnel-account", json!(self.tunnel_account)),
+            ("jwks", json!(self.jwks)),
+            ("token-issuer", json!(self.token_issuer)),
+            ("token-audience", json!(self.audiences())),
+            ("trust-domain", json!(self.trust_domain)),
+            ("cluster-domain", json!(self.cluster_domain)),
+            ("cluster-id", json!(self.cluster_id)),
+            ("cert-ttl", json!(format!("{}s", self.cert_ttl.as_secs()))),
+            ("ca-cert", json!(self.ca_cert)),
+            ("root-cert", json!(self.root_cert)),
+            ("run-dir", json!(self.run_dir)),
+            ("log", json!(self.log)),
+            ("log-format", json!(self.log_format.to_string())),
+        ];
+        pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+    }
+}
+
+/// Reads `1h30m`, `90s`, `24h`: numbers with the units d, h, m and s.
+///
+/// # Errors
+/// Something else, or nothing at all.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("`{text}` is not a duration such as 24h, 90s or 1h30m");
+    let mut total = 0_u64;
+    let mut number = String::new();
+    for c in text.chars() {
+        if c.is_ascii_digit() {
+            number.push(c);
+            continue;
+        }
+        let unit = match c {
+            'd' => 86_400,
+            'h' => 3_600,
+            'm' => 60,
+            's' => 1,
+            _ => return Err(bad()),
+        };
+        let count: u64 = number.parse().map_err(|_| bad())?;
+        number.clear();
+        total = count.checked_mul(unit).and_then(|s| total.checked_add(s)).ok_or_else(bad)?;
+    }
+    // Certificates count in seconds, and 100 years are for ever.
+    if !number.is_empty() || total == 0 || total > 100 * 365 * 86_400 {
+        return Err(bad());
+    }
+    Ok(Duration::from_secs(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(duration("1h30m5s"), Ok(Duration::from_secs(5_405)));
+        for bad in ["", "0s", "10", "h", "5x", "-1s", "99999999999999999999s", "1000000d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn flags() {
+        let parse = |args: &[&str]| Settings::try_parse_from(["warren-control"].iter().chain(args));
+        let base = ["--source", "dir:/m", "--jwks", "/j"];
+        let settings = parse(&base).expect("enough");
+        assert_eq!(settings.audiences(), ["warren-ca", "istio-ca"]);
+        assert!(settings.server_names().contains(&"warren-control.warren-system.svc".to_owned()));
+        assert!(parse(&["--source", "/m", "--jwks", "/j"]).is_err());
+        assert!(parse(&[&base[..], &["--ca-cert", "/c"]].concat()).is_err());
+        let addressed = parse(&[&base[..], &["--xds-addr", "10.0.0.1:15012"]].concat()).expect("enough");
+        assert!(addressed.server_names().contains(&"10.0.0.1".to_owned()));
+    }
+}
