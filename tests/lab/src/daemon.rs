@@ -4,8 +4,10 @@ mod components;
 mod containers;
 mod kubelets;
 mod pods;
+mod reconcile;
 mod requests;
 mod state;
+mod status;
 mod sync;
 
 use std::collections::BTreeMap;
@@ -28,7 +30,8 @@ use crate::protocol::{Reply, Request};
 use crate::token::Issuer;
 use crate::{bpffs, dns, netns, network};
 
-pub use state::{PodRow, State};
+pub use state::State;
+pub use status::PodRow;
 
 /// How a lab is to be.
 #[derive(Clone, Debug, Serialize, Deserialize)]

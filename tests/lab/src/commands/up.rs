@@ -119,6 +119,12 @@ fn options(args: &UpArgs, name: &str, objects: &[Value]) -> Result<Options> {
         bail!("{} nodes are too many: a lab has 32 at most", nodes.len());
     }
     if !args.without_mesh {
+        if !bpf_object.exists() {
+            bail!(
+                "there are no kernel programs at {}: `cargo xtask build` makes them, `--without-mesh` does without",
+                bpf_object.display()
+            );
+        }
         for binary in ["warren-control", "warren-agent", "warren-ztunnel"].map(|b| bin_dir.join(b))
         {
             if !binary.exists() {
@@ -140,9 +146,13 @@ fn options(args: &UpArgs, name: &str, objects: &[Value]) -> Result<Options> {
         mesh: !args.without_mesh,
         kube_proxy: !args.no_kube_proxy,
         settings: args.settings.clone(),
-        bin_dir,
-        bpf_object,
+        bin_dir: absolute(&bin_dir)?,
+        bpf_object: absolute(&bpf_object)?,
     })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("cannot make {} absolute", path.display()))
 }
 
 fn named_nodes(objects: &[Value]) -> Vec<String> {

@@ -1,7 +1,6 @@
 //! The mesh's own processes: one agent and tunnel a node, one controller, kept running as a DaemonSet would.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -176,25 +175,25 @@ impl Daemon {
 
     fn serves(&self, node: &str, component: &str) -> bool {
         let run = self.paths.run(node);
-        let index = self.lock().node_index(node);
         match component {
-            "control" => {
-                run.join("root-cert.pem").exists()
-                    && self.connects(node, SocketAddr::new(ipam::node_v4(index).into(), 15012))
-            }
+            "control" => run.join("root-cert.pem").exists() && self.listens(node, 15012),
             "agent" => UnixStream::connect(run.join("cni.sock")).is_ok(),
             _ => self.tunnel_ready(node),
         }
     }
 
-    fn connects(&self, node: &str, address: SocketAddr) -> bool {
-        let connect = || {
-            Ok(std::net::TcpStream::connect_timeout(
-                &address,
-                Duration::from_secs(1),
-            )?)
+    /// Whether somebody listens on a TCP port, found out without a connection that would be logged.
+    fn listens(&self, node: &str, port: u16) -> bool {
+        let tables = || {
+            let v4 = fs::read_to_string("/proc/thread-self/net/tcp")?;
+            Ok(v4 + &fs::read_to_string("/proc/thread-self/net/tcp6").unwrap_or_default())
         };
-        netns::within(&self.paths.node_netns(node), connect).is_ok()
+        let text = netns::within(&self.paths.node_netns(node), tables).unwrap_or_default();
+        let local = format!(":{port:04X}");
+        text.lines().any(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            words.next().is_some_and(|l| l.ends_with(&local)) && words.nth(1) == Some("0A")
+        })
     }
 
     fn tunnel_ready(&self, node: &str) -> bool {

@@ -114,9 +114,7 @@ impl Daemon {
         };
         let Ok(pid) = pid.parse::<i32>() else { return };
         let key = Key::core("Pod", namespace, pod);
-        if verdict.purpose == Purpose::Liveness && !verdict.good
-            || verdict.purpose == Purpose::Startup && !verdict.good
-        {
+        if verdict.purpose != Purpose::Readiness && !verdict.good {
             self.log(&format!(
                 "{key}: container {container} failed its {:?} probe: {}",
                 verdict.purpose, verdict.detail

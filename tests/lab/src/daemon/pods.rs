@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Daemon;
 use super::state::{ContainerRun, PodRun};
@@ -121,7 +121,7 @@ impl Daemon {
         let pod = state.store.get(key);
         let namespace = state.store.get(&Key::core("Namespace", "", &key.namespace));
         let addresses: Vec<String> = run.addresses().iter().map(ToString::to_string).collect();
-        let of = |o: Option<&Value>| o.map(labels).unwrap_or_else(Map::new);
+        let of = |o: Option<&Value>| o.map(labels).unwrap_or_default();
         json!({"op": verb.word(), "namespace": key.namespace, "name": key.name,
             "uid": pod.map_or("", |p| text(p, "/metadata/uid")),
             "netns": crate::paths::netns_path(&run.link.netns), "addresses": addresses,

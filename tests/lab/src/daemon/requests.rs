@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::Daemon;
 use super::containers::base_env;
-use super::state::{PodRow, PodRun, State};
+use super::state::{PodRun, State};
+use super::status::PodRow;
 use crate::container::Entry;
 use crate::manifest::{self, Key, labels, text};
 use crate::podspec::ContainerPlan;
