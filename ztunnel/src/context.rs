@@ -15,6 +15,7 @@ use crate::net::Kernel;
 use crate::pods::Pods;
 use crate::record::{Metrics, Registry};
 use crate::state::State;
+use crate::throttle::Throttle;
 
 /// What a connection waits for: the first complete model, its own pod in the model, a certificate.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,6 +42,8 @@ pub struct Context {
     pub registry: Arc<Registry>,
     /// Metrics.
     pub metrics: Metrics,
+    /// Bounds log lines that strangers cause.
+    pub complaints: Throttle,
     /// Places for handshakes.
     pub handshakes: Semaphore,
     /// Which endpoint a client was given, for services with affinity.

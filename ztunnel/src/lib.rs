@@ -22,3 +22,4 @@ pub mod record;
 pub mod run;
 pub mod settings;
 pub mod state;
+pub mod throttle;

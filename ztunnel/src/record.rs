@@ -10,6 +10,8 @@ mod keeper;
 mod line;
 mod metrics;
 mod registry;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use info::{Direction, End, Flag, Info, Party, Reporter, Security, Verdict};

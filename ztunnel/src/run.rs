@@ -120,6 +120,7 @@ fn context(
         limits,
         registry,
         metrics,
+        complaints: Default::default(),
         handshakes: Semaphore::new(HANDSHAKES),
         affinity: AffinityTable::new(AFFINITY_ENTRIES).into(),
         drain: CancellationToken::new(),
@@ -189,39 +190,30 @@ fn xds_config(s: &Settings) -> xds::Config {
 }
 
 async fn observe(views: Views) {
-    let cx = &views.cx;
+    let (cx, m) = (&views.cx, &views.cx.metrics);
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let mut tick = interval(OBSERVE);
     loop {
         tick.tick().await;
-        cx.metrics.observe(&cx.registry);
+        m.observe(&cx.registry);
         let (conns, streams) = cx.pool.size();
-        cx.metrics
-            .pool_connections
-            .set(i64::try_from(conns).unwrap_or(i64::MAX));
-        cx.metrics
-            .pool_streams
-            .set(i64::try_from(streams).unwrap_or(i64::MAX));
-        cx.metrics
-            .pods
-            .set(i64::try_from(cx.pods.all().len()).unwrap_or(i64::MAX));
-        cx.metrics
-            .log_lost
+        m.pool_connections.set(count(conns));
+        m.pool_streams.set(count(streams));
+        m.pods.set(count(cx.pods.all().len()));
+        m.record_queue.set(count(cx.registry.waiting()));
+        m.handshakes_in_flight
+            .set(count(HANDSHAKES - cx.handshakes.available_permits()));
+        m.log_lost
             .set(i64::try_from(cx.registry.lost()).unwrap_or(i64::MAX));
-        cx.metrics
-            .xds_connected
+        m.xds_connected
             .set(views.xds.status().connected_since.is_some().into());
         let now = SystemTime::now();
-        let left = cx
-            .certs
-            .all()
-            .into_iter()
-            .filter_map(|(_, s)| s.cert?.not_after.duration_since(now).ok());
-        let left: Vec<f64> = left.map(|d| d.as_secs_f64()).collect();
-        cx.metrics
-            .certs_valid
-            .set(i64::try_from(left.len()).unwrap_or(i64::MAX));
-        cx.metrics
-            .cert_seconds_left
+        let certs = cx.certs.all().into_iter();
+        let left: Vec<f64> = certs
+            .filter_map(|(_, s)| Some(s.cert?.not_after.duration_since(now).ok()?.as_secs_f64()))
+            .collect();
+        m.certs_valid.set(count(left.len()));
+        m.cert_seconds_left
             .set(left.into_iter().reduce(f64::min).unwrap_or(0.0));
     }
 }

@@ -47,7 +47,9 @@ pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, tcp: TcpStream, peer: Socke
         }
         Err(error) => {
             cx.metrics.handshake_failed(error.label());
-            tracing::warn!(pod = %pod.uid, %peer, reason = error.label(), %error, "HBONE connection refused");
+            if let Some(held_back) = cx.complaints.pass() {
+                tracing::warn!(held_back, pod = %pod.uid, %peer, reason = error.label(), %error, "HBONE connection refused");
+            }
         }
     }
 }
@@ -97,7 +99,9 @@ impl Handler for Side {
 
     fn malformed(&self, why: &'static str) {
         self.cx.metrics.malformed.inc();
-        tracing::warn!(pod = %self.pod.uid, peer = %self.peer, identity = %self.identity, why, "HBONE request refused");
+        if let Some(held_back) = self.cx.complaints.pass() {
+            tracing::warn!(held_back, pod = %self.pod.uid, peer = %self.peer, identity = %self.identity, why, "HBONE request refused");
+        }
     }
 }
 
@@ -114,7 +118,9 @@ impl Side {
         let to = match self.destination(&request.authority) {
             Ok(to) => to,
             Err((status, why)) => {
-                tracing::warn!(pod = %self.pod.uid, peer = %self.peer, authority = ?request.authority, why, "HBONE request refused");
+                if let Some(held_back) = self.cx.complaints.pass() {
+                    tracing::warn!(held_back, pod = %self.pod.uid, peer = %self.peer, authority = ?request.authority, why, "HBONE request refused");
+                }
                 return request.refuse(status);
             }
         };

@@ -69,11 +69,15 @@ pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, client: TcpStream, peer: So
         return;
     };
     if !cx.state.wait_synced(PATIENCE).await {
-        tracing::warn!(pod = %pod.uid, to = %asked.asked, "reset: no model from the controller yet, so nothing is known to be outside the mesh");
+        if let Some(held_back) = cx.complaints.pass() {
+            tracing::warn!(held_back, pod = %pod.uid, to = %asked.asked, "reset: no model from the controller yet, so nothing is known to be outside the mesh");
+        }
         return;
     }
     let Some(source) = cx.state.workload(&pod.uid, PATIENCE).await else {
-        tracing::warn!(pod = %pod.uid, to = %asked.asked, "reset: the controller does not know this pod");
+        if let Some(held_back) = cx.complaints.pass() {
+            tracing::warn!(held_back, pod = %pod.uid, to = %asked.asked, "reset: the controller does not know this pod");
+        }
         return;
     };
     carry(
@@ -255,7 +259,9 @@ async fn open_tunnel(
             }
             Err(e) => {
                 cx.metrics.handshake_failed(e.label());
-                tracing::warn!(pod = %pod.uid, %peer, error = %e, "handshake with a peer failed");
+                if let Some(held_back) = cx.complaints.pass() {
+                    tracing::warn!(held_back, pod = %pod.uid, %peer, error = %e, "handshake with a peer failed");
+                }
                 Err(e.into())
             }
         }

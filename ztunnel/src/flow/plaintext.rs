@@ -24,17 +24,23 @@ pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, client: TcpStream, peer: So
         return;
     };
     if !cx.state.wait_synced(PATIENCE).await {
-        tracing::warn!(pod = %pod.uid, %peer, "reset: no policies from the controller yet");
+        if let Some(held_back) = cx.complaints.pass() {
+            tracing::warn!(held_back, pod = %pod.uid, %peer, "reset: no policies from the controller yet");
+        }
         return;
     }
     let Some(workload) = cx.state.workload(&pod.uid, PATIENCE).await else {
-        tracing::warn!(pod = %pod.uid, %peer, "reset: the controller does not know this pod");
+        if let Some(held_back) = cx.complaints.pass() {
+            tracing::warn!(held_back, pod = %pod.uid, %peer, "reset: the controller does not know this pod");
+        }
         return;
     };
     let open = decide(&cx, peer, to, &workload);
     if let Some(source) = cx.pods.by_ip(peer.ip()) {
         // Captured pods send plaintext only as direct flows, which the kernel recognises before they come here.
-        tracing::warn!(pod = %pod.uid, %peer, source = %source.uid, "a direct flow was not recognised by the kernel; reset");
+        if let Some(held_back) = cx.complaints.pass() {
+            tracing::warn!(held_back, pod = %pod.uid, %peer, source = %source.uid, "a direct flow was not recognised by the kernel; reset");
+        }
         return open.finish(End::failed(
             Flag::MissedDirect,
             "a direct flow that the kernel did not recognise",

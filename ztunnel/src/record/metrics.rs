@@ -60,6 +60,10 @@ pub struct Metrics {
     pub denials: Counter,
     /// Log lines lost.
     pub log_lost: Gauge,
+    /// Ended connections that wait to be logged and counted.
+    pub record_queue: Gauge,
+    /// TLS handshakes with peers under way, as server.
+    pub handshakes_in_flight: Gauge,
     /// Connections that live now.
     pub live: Gauge,
     /// Pooled HBONE connections to peers.
@@ -97,6 +101,8 @@ impl Metrics {
             malformed: Counter::default(),
             denials: Counter::default(),
             log_lost: Gauge::default(),
+            record_queue: Gauge::default(),
+            handshakes_in_flight: Gauge::default(),
             live: Gauge::default(),
             pool_connections: Gauge::default(),
             pool_streams: Gauge::default(),
@@ -171,6 +177,14 @@ impl Metrics {
     }
 
     fn register_process(&self, r: &mut Registry) {
+        let queue = "Ended connections that wait to be logged and counted";
+        r.register("record_queue", queue, self.record_queue.clone());
+        let under_way = "TLS handshakes with peers under way, as server";
+        r.register(
+            "tls_handshakes_in_flight",
+            under_way,
+            self.handshakes_in_flight.clone(),
+        );
         r.register(
             "tcp_connections_live",
             "Connections that live now",

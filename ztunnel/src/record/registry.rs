@@ -176,6 +176,11 @@ impl Registry {
         self.len() == 0
     }
 
+    /// Events that wait for the keeper.
+    pub fn waiting(&self) -> usize {
+        self.events.max_capacity() - self.events.capacity()
+    }
+
     /// Log lines that were lost because too many connections ended at once.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::pin::Pin;
@@ -18,9 +18,11 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry as MetricsRegistry;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer as CaIssuer, KeyPair, SanType};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use warren_api::ca::Issued;
 use warren_api::node::{Family, ListenerKind, Traffic};
@@ -265,6 +267,7 @@ impl World {
             limits,
             registry,
             metrics: family,
+            complaints: Default::default(),
             handshakes: Semaphore::new(64),
             affinity: AffinityTable::new(16).into(),
             drain: CancellationToken::new(),
@@ -371,4 +374,23 @@ pub async fn echo(ip: &str, port: u16) -> SocketAddr {
         }
     });
     at
+}
+
+/// A round trip to an application that echoes.
+pub async fn ping(s: &mut TcpStream) -> std::io::Result<()> {
+    s.write_all(b"ping").await?;
+    let mut buf = [0; 4];
+    s.read_exact(&mut buf).await?;
+    assert_eq!(&buf, b"ping");
+    Ok(())
+}
+
+/// The next read fails by a reset.
+pub async fn assert_reset(s: &mut TcpStream) {
+    let _ = s.write_all(b"ping").await;
+    let e = timeout(Duration::from_secs(15), s.read_u8())
+        .await
+        .expect("in time")
+        .expect_err("a reset");
+    assert_eq!(e.kind(), ErrorKind::ConnectionReset);
 }
