@@ -76,6 +76,14 @@ pub enum ToAgent {
         /// The workload's unique name.
         uid: String,
     },
+    /// A connection in plaintext from one pod of this node to another arrived that the kernel should have recognised as a direct
+    /// flow; it was reset. The agent then stops direct flows for the pair.
+    MissedDirect {
+        /// Who connected.
+        source: IpAddr,
+        /// Whom to.
+        destination: IpAddr,
+    },
     /// Answer to [`ToTunnel::Recover`], one a pod; with it one listening socket for each of `listeners`, in order.
     Listeners {
         /// The workload's unique name.

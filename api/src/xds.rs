@@ -24,6 +24,7 @@ use crate::codec::DecodeError;
 mod backoff;
 mod client;
 mod demand;
+mod intern;
 mod inventory;
 mod request;
 mod session;

@@ -12,7 +12,7 @@ mod model;
 mod timestamp;
 mod xds;
 
-pub use model::{PolicyView, ServiceView, WorkloadView};
+pub use model::{ClauseView, PolicyView, RuleView, ServiceView, WorkloadView};
 pub use timestamp::Timestamp;
 pub use xds::{RejectedResource, XdsStatus};
 

@@ -9,6 +9,7 @@ use warren_core::service::ServiceKey;
 use warren_core::workload::Uid;
 
 use super::Update;
+use super::intern::Interner;
 use crate::codec::{self, ADDRESS_TYPE, AUTHORIZATION_TYPE, Address, DecodeError};
 use crate::r#gen::discovery::{DeltaDiscoveryResponse, Resource};
 
@@ -57,6 +58,7 @@ pub(super) struct Inventory {
     names: HashMap<Object, u32>,
     synced: [bool; 2],
     counts: Counts,
+    texts: Interner,
 }
 
 /// How many objects are known.
@@ -182,12 +184,14 @@ impl Inventory {
                     applied.present.extend(names_of(&address));
                 }
                 match address {
-                    Address::Workload(w) => {
+                    Address::Workload(mut w) => {
+                        self.texts.workload(Arc::make_mut(&mut w));
                         let uid = w.uid.clone();
                         update.workloads.push(w);
                         Object::Workload(uid)
                     }
-                    Address::Service(s) => {
+                    Address::Service(mut s) => {
+                        self.texts.service(Arc::make_mut(&mut s));
                         let key = s.key();
                         update.services.push(s);
                         Object::Service(key)

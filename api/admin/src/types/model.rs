@@ -83,6 +83,11 @@ pub struct ServiceView {
     pub endpoints: Option<usize>,
 }
 
+/// Clauses, all of which have to hold.
+pub type RuleView = Vec<ClauseView>;
+/// Matches, one of which has to hold: field to values.
+pub type ClauseView = Vec<BTreeMap<String, Vec<String>>>;
+
 /// `/policies`: one policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyView {
@@ -97,8 +102,8 @@ pub struct PolicyView {
     /// Reported only, not enforced.
     #[serde(default)]
     pub dry_run: bool,
-    /// Rules (OR) of clauses (AND) of matches (OR): field to values.
-    pub rules: Vec<Vec<Vec<BTreeMap<String, Vec<String>>>>>,
+    /// One of them has to hold.
+    pub rules: Vec<RuleView>,
 }
 
 impl From<&Workload> for WorkloadView {
