@@ -128,6 +128,9 @@ impl Accounting {
 
     fn closed(&mut self, event: &Event) {
         let (client, server) = ends(event);
+        if self.names.end_trial(server) {
+            return;
+        }
         let revoked = self.revoked.take(&(client, server));
         let flow = self.flow(event, revoked);
         self.metrics.opened(&flow);

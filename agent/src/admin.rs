@@ -247,6 +247,12 @@ fn details(view: &View, s: &Sources) -> BTreeMap<String, String> {
         ),
         ("remembered pods".to_owned(), view.pods.len().to_string()),
     ]);
+    if view.failing_pairs > 0 {
+        details.insert(
+            "pairs without direct flows".into(),
+            view.failing_pairs.to_string(),
+        );
+    }
     if view.kernel_errors > 0 {
         details.insert(
             "changes refused by the kernel".into(),

@@ -18,6 +18,21 @@ pub fn of_process(pid: u32, anchor: &Path) -> Option<std::path::PathBuf> {
     dir.is_dir().then_some(dir)
 }
 
+/// The cgroup of the process that is named `kubelet`, if there is exactly one such process.
+pub fn find_kubelet(anchor: &Path) -> Option<std::path::PathBuf> {
+    let entries = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
+    let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+    let named = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm"))
+            .is_ok_and(|name| name.trim_end() == "kubelet")
+    };
+    let mut found = pids.filter(named);
+    match (found.next(), found.next()) {
+        (Some(pid), None) => of_process(pid, anchor),
+        _ => None,
+    }
+}
+
 /// The path in the line of the unified hierarchy (`0::/path`).
 fn unified(text: &str) -> Option<&str> {
     text.lines().find_map(|l| l.strip_prefix("0::"))

@@ -7,13 +7,17 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 
+/// How long a trial may take.
+const TRIAL_LIMIT: Duration = Duration::from_secs(1);
 /// Longest queue of connections that the tunnel has not accepted yet.
 const BACKLOG: i32 = 4096;
 
@@ -65,6 +69,51 @@ impl Netns {
     ) -> io::Result<Vec<(K, IpAddr, OwnedFd)>> {
         let one = |&(kind, ip): &(K, IpAddr)| Ok((kind, ip, listener(ip.is_ipv4())?));
         self.run(|| wanted.iter().map(one).collect())
+    }
+}
+
+impl Netns {
+    /// Whether the namespace is (still) the one at `path`.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let Ok(own) = nix::sys::stat::fstat(&self.fd) else {
+            return true;
+        };
+        std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (own.st_dev, own.st_ino))
+    }
+
+    /// A listener on any port of the pod's own address `ip`.
+    pub fn listener_at(&self, ip: IpAddr) -> io::Result<(OwnedFd, u16)> {
+        self.run(|| {
+            let listener = std::net::TcpListener::bind((ip, 0))?;
+            let port = listener.local_addr()?.port();
+            Ok((listener.into(), port))
+        })
+    }
+
+    /// Connects from inside to `destination`, where `listener` listens, and says whether the connection arrives there from
+    /// `source`, within [`TRIAL_LIMIT`].
+    pub fn trial(
+        &self,
+        source: IpAddr,
+        destination: SocketAddr,
+        listener: OwnedFd,
+    ) -> Result<(), String> {
+        let connected =
+            self.run(|| std::net::TcpStream::connect_timeout(&destination, TRIAL_LIMIT));
+        let client = connected.map_err(|e| format!("connecting: {e}"))?;
+        let sent = client.local_addr().map_err(|e| e.to_string())?;
+        let listener = Socket::from(listener);
+        listener
+            .set_read_timeout(Some(TRIAL_LIMIT))
+            .map_err(|e| e.to_string())?;
+        let accepted = listener
+            .accept()
+            .map_err(|e| format!("it did not arrive at its destination ({e})"))?;
+        let seen = accepted.1.as_socket();
+        if seen != Some(sent) || sent.ip() != source {
+            return Err(format!("it was sent from {sent} and arrived from {seen:?}"));
+        }
+        Ok(())
     }
 }
 

@@ -21,6 +21,7 @@ mod direct;
 mod enrol;
 mod message;
 mod model;
+mod paths;
 mod restore;
 mod services;
 mod tunnel;
@@ -33,6 +34,7 @@ pub use message::{Effect, Input};
 pub use restore::Leftover;
 pub use view::{PodView, View};
 
+use paths::Paths;
 use services::ServiceTable;
 
 /// What does not change while the agent runs.
@@ -82,6 +84,9 @@ pub struct Node<K> {
     locality: Locality,
     policies_synced: bool,
     addresses_synced: bool,
+    paths: Paths,
+    /// When the pods' network namespaces were last looked at.
+    looked_at: Instant,
     /// When live direct flows are to be looked at again.
     rescans: Vec<Instant>,
     effects: Vec<Effect>,
@@ -114,6 +119,8 @@ impl<K: Kernel> Node<K> {
             locality: Locality::default(),
             policies_synced: false,
             addresses_synced: false,
+            paths: Paths::default(),
+            looked_at: now,
             rescans: Vec::new(),
             effects: Vec::new(),
             kernel_errors: 0,
@@ -130,7 +137,12 @@ impl<K: Kernel> Node<K> {
             Input::TunnelDown { link } => self.tunnel_down(link, now),
             Input::FromTunnel { link, message, fds } => self.hear(link, message, fds, now),
             Input::Xds(update) => self.apply(*update, now),
-            Input::Wanted(questions) => questions.iter().for_each(|q| self.answer_question(q)),
+            Input::Wanted(questions) => {
+                questions.iter().for_each(|q| self.answer_question(q, now));
+            }
+            Input::TrialListens(trial, result) => self.trial_listens(trial, result, now),
+            Input::TrialEnded(trial, result) => self.trial_ended(&trial, result, now),
+            Input::Gone(numbers) => self.pods_gone(&numbers),
             Input::Cgroups { tunnel, kubelet } => self.cgroups(tunnel, kubelet),
             Input::DirectFlows(on) => self.switch_direct(on, now),
             Input::KernelLog(on) => self.switch_log(on),

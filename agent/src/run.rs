@@ -34,6 +34,8 @@ mod effects;
 const QUEUE: usize = 1024;
 /// How often time goes by.
 const TICK: Duration = Duration::from_millis(100);
+/// After how many of these looks the kubelet is searched for, where its cgroup is not given.
+const KUBELET_LOOK: u32 = 10;
 /// How often cgroups are looked at again.
 const CGROUP_CHECK: Duration = Duration::from_secs(1);
 
@@ -247,13 +249,19 @@ async fn watch_cgroups(
     inputs: mpsc::Sender<Input>,
 ) {
     let mut before = None;
+    let mut kubelet = settings.kubelet_cgroup.clone();
+    let mut looks = 0u32;
     let mut interval = tokio::time::interval(CGROUP_CHECK);
     loop {
         interval.tick().await;
+        if settings.kubelet_cgroup.is_none() && looks.is_multiple_of(KUBELET_LOOK) {
+            kubelet = cgroup::find_kubelet(&settings.cgroup);
+        }
+        looks = looks.wrapping_add(1);
         let tunnel = tunnel_cgroup(&settings, found.borrow().clone());
         let now = (
             cgroup::id_of(tunnel.as_deref()),
-            cgroup::id_of(settings.kubelet_cgroup.as_deref()),
+            cgroup::id_of(kubelet.as_deref()),
         );
         if before == Some(now) {
             continue;

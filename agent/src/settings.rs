@@ -55,7 +55,7 @@ pub struct Settings {
     /// The tunnel's cgroup; without it, the one of the process that connects to the node socket.
     #[arg(long, env = "WARREN_TUNNEL_CGROUP")]
     pub tunnel_cgroup: Option<PathBuf>,
-    /// The kubelet's cgroup; without it no connection is taken for a probe.
+    /// The kubelet's cgroup; without it, that of the only process named `kubelet`.
     #[arg(long, env = "WARREN_KUBELET_CGROUP")]
     pub kubelet_cgroup: Option<PathBuf>,
     /// Where maps and links are pinned; /sys/fs/bpf/warren/NODE by default.

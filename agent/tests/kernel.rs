@@ -46,7 +46,8 @@ fn pods_are_captured_go_direct_and_are_ended_by_policy() {
         "{:?}",
         before.elapsed()
     );
-    rig.until("the flow's end", |rig| rig.closed == 1 && rig.live() == 0);
+    rig.until("the flow's end", |rig| rig.closed == 2 && rig.live() == 0);
+    assert_eq!(rig.trials, 1);
 }
 
 #[test]

@@ -34,6 +34,8 @@ struct Inner {
     retired: VecDeque<u32>,
     services: BTreeMap<u32, (ServiceKey, u16)>,
     policies: HashMap<VerdictKey, String>,
+    /// Destinations of the agent's own trials.
+    trials: VecDeque<SocketAddr>,
 }
 
 impl Names {
@@ -79,6 +81,25 @@ impl Names {
             Some(policy) => drop(inner.policies.insert(question, policy.to_string())),
             None => drop(inner.policies.remove(&question)),
         }
+    }
+
+    /// The agent is about to connect to this address itself.
+    pub fn begin_trial(&self, destination: SocketAddr) {
+        let mut inner = self.0.write();
+        inner.trials.push_back(destination);
+        if inner.trials.len() > MAX_RETIRED {
+            inner.trials.pop_front();
+        }
+    }
+
+    /// Whether a flow that ended was the agent's own; true once for each trial.
+    pub fn end_trial(&self, destination: SocketAddr) -> bool {
+        if self.0.read().trials.is_empty() {
+            return false;
+        }
+        let trials = &mut self.0.write().trials;
+        let found = trials.iter().position(|t| *t == destination);
+        found.and_then(|at| trials.remove(at)).is_some()
     }
 
     /// One end of a flow.

@@ -1,6 +1,7 @@
 //! The maps, as the agent writes them.
 #![allow(unsafe_code)]
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -77,11 +78,9 @@ impl Maps {
     pub fn existing(&mut self) -> Existing {
         let pods = self.pods.entries();
         let services = self.services.entries();
+        let current: HashSet<_> = services.iter().map(|(_, s)| (s.service, s.epoch)).collect();
         for (key, _) in self.backends.entries() {
-            if !services
-                .iter()
-                .any(|(_, s)| (s.service, s.epoch) == (key.service, key.epoch))
-            {
+            if !current.contains(&(key.service, key.epoch)) {
                 // Left by an agent that was killed between two epochs; what cannot be removed now is only memory.
                 let _ = self.backends.remove(&key);
             }

@@ -151,6 +151,19 @@ impl<K: Kernel> Node<K> {
         }
     }
 
+    /// Pods whose network namespace is not at its path any more have gone without a DEL.
+    pub(super) fn pods_gone(&mut self, numbers: &[u32]) {
+        let uids: Vec<_> = numbers
+            .iter()
+            .filter_map(|n| self.by_number.get(n).cloned())
+            .collect();
+        for uid in &uids {
+            tracing::info!(workload = %uid, "the pod's network namespace is gone: the pod is forgotten");
+            self.forget(uid);
+        }
+        self.save();
+    }
+
     /// Takes a pod out of the mesh and forgets it.
     pub(super) fn forget(&mut self, uid: &Uid) {
         if !self.pods.contains_key(uid) {
@@ -159,6 +172,7 @@ impl<K: Kernel> Node<K> {
         self.withdraw(uid);
         if let Some(pod) = self.pods.remove(uid) {
             self.by_number.remove(&pod.record.number);
+            self.paths.forget(pod.record.number);
             self.names.retire(pod.record.number);
         }
     }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use warren_abi::{
-    CONFIG_DIRECT, CONFIG_LOG, DirectConn, VERDICT_DIRECT, VERDICT_TUNNEL, Verdict, VerdictKey,
+    CONFIG_DIRECT, CONFIG_LOG, DirectConn, PORT_HBONE, PORT_OUTBOUND, PORT_PLAINTEXT,
+    VERDICT_DIRECT, VERDICT_TUNNEL, Verdict, VerdictKey,
 };
 use warren_core::Workload;
 use warren_core::direct::check_direct;
 use warren_core::policy::{Connection, Decision};
 
+use super::paths::Path;
 use super::{Effect, Node};
 use crate::kernel::Kernel;
 use crate::pods::{Pod, Stage};
@@ -21,17 +23,28 @@ use crate::sockdiag::pair;
 /// is invisible the first time.
 const RESCANS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
 
+/// Ports that mean the tunnel.
+const RESERVED_PORTS: [u16; 3] = [PORT_OUTBOUND, PORT_PLAINTEXT, PORT_HBONE];
+
 impl<K: Kernel> Node<K> {
     /// Writes the verdict that the kernel asked for. What cannot be decided takes the tunnel, which decides and logs.
-    pub(super) fn answer_question(&mut self, question: &VerdictKey) {
-        let direct = self.may_be_direct(question);
+    pub(super) fn answer_question(&mut self, question: &VerdictKey, now: Instant) {
+        if !self.may_be_direct(question) {
+            return self.put_verdict(question, VERDICT_TUNNEL);
+        }
+        match self.paths.state(question, now) {
+            Path::Works => self.put_verdict(question, VERDICT_DIRECT),
+            Path::Fails => self.put_verdict(question, VERDICT_TUNNEL),
+            // The kernel's own mark, "asked and not answered", stays until the trial has ended.
+            Path::Tried => {}
+            Path::Unknown => self.try_path(question, now),
+        }
+    }
+
+    pub(super) fn put_verdict(&mut self, question: &VerdictKey, verdict: u32) {
         let verdict = Verdict {
             generation: self.config.generation,
-            verdict: if direct {
-                VERDICT_DIRECT
-            } else {
-                VERDICT_TUNNEL
-            },
+            verdict,
             reserved: 0,
         };
         let done = self.kernel.put_verdict(question, &verdict);
@@ -39,6 +52,9 @@ impl<K: Kernel> Node<K> {
     }
 
     fn may_be_direct(&mut self, question: &VerdictKey) -> bool {
+        if !self.model_complete() || RESERVED_PORTS.contains(&question.port) {
+            return false;
+        }
         let v4 = question.family == 4;
         let Some((source, from)) = self.enrolled(question.source) else {
             return false;
@@ -136,6 +152,10 @@ impl<K: Kernel> Node<K> {
     }
 
     fn is_denied(&self, conn: &DirectConn) -> bool {
+        // While an agent that started has not heard everything, what an earlier one allowed goes on.
+        if !self.model_complete() {
+            return false;
+        }
         // A pod that left the mesh keeps the connections that it has.
         let (Some((_, from)), Some((_, to))) =
             (self.enrolled(conn.source), self.enrolled(conn.destination))

@@ -18,6 +18,8 @@ use crate::pods::{Listener, Pod, Stage, listener_key};
 
 /// How long the tunnel may take to say that it serves a pod.
 const READY_LIMIT: Duration = Duration::from_secs(10);
+/// How often the network namespaces are looked at: those of pods that go without a DEL must not be kept alive.
+const LOOK: Duration = Duration::from_secs(5);
 /// Pause before a pod that could not be let in is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -336,6 +338,14 @@ impl<K: Kernel> Node<K> {
     }
 
     pub(super) fn pods_tick(&mut self, now: Instant) {
+        if now.duration_since(self.looked_at) >= LOOK {
+            self.looked_at = now;
+            let open = |p: &Pod| Some((p.record.number, p.record.netns.clone(), p.netns.clone()?));
+            let all: Vec<_> = self.pods.values().filter_map(open).collect();
+            if !all.is_empty() {
+                self.effects.push(Effect::LookAt(all));
+            }
+        }
         let uids: Vec<_> = self
             .pods
             .iter()

@@ -13,6 +13,7 @@ use warren_api::node::{ListenerKind, ToAgent, ToTunnel};
 use warren_api::xds::Update;
 
 use super::View;
+use super::paths::Trial;
 use crate::cni::{Answer, Request};
 use crate::netns::Netns;
 use crate::pods::store::Saved;
@@ -54,6 +55,12 @@ pub enum Input {
     Xds(Box<Update>),
     /// The kernel has no verdicts for these.
     Wanted(Vec<VerdictKey>),
+    /// The listener of a trial was made, on this port, or not.
+    TrialListens(Trial, io::Result<(OwnedFd, u16)>),
+    /// A trial has ended.
+    TrialEnded(Trial, Result<(), String>),
+    /// The network namespaces of these pods are gone.
+    Gone(Vec<u32>),
     /// Ids of the tunnel's and the kubelet's cgroups as they are now; 0 where there is none.
     Cgroups {
         /// The tunnel's.
@@ -88,6 +95,12 @@ pub enum Effect {
     },
     /// Keep this.
     Save(Saved),
+    /// Make the listener of a trial inside the destination; ends in [`Input::TrialListens`].
+    TrialListen(Trial, Arc<Netns>),
+    /// Connect a trial from inside the source; ends in [`Input::TrialEnded`].
+    TrialConnect(Trial, Arc<Netns>, OwnedFd),
+    /// Look whether these network namespaces are still at their paths; ends in [`Input::Gone`] if any is not.
+    LookAt(Vec<(u32, PathBuf, Arc<Netns>)>),
     /// End connections inside these network namespaces.
     Destroy(Vec<Arc<Netns>>, Arc<HashSet<Pair>>),
 }

@@ -28,9 +28,10 @@ impl<K: Kernel> Node<K> {
         }
         let touched = self.apply_to_mesh(&update);
         let first = update.addresses_synced && !self.addresses_synced;
+        let before = self.model_complete();
         self.policies_synced |= update.policies_synced;
         self.addresses_synced |= update.addresses_synced;
-        if touched.verdicts {
+        if touched.verdicts || before != self.model_complete() {
             self.new_generation(now);
         }
         for uid in &touched.pods {
@@ -38,6 +39,11 @@ impl<K: Kernel> Node<K> {
         }
         self.update_services(touched.services, first, now);
         // Whoever demanded something wakes when the update is dropped, now that it was applied.
+    }
+
+    /// Whether everything has arrived: before, a policy that denies may be missing.
+    pub(super) fn model_complete(&self) -> bool {
+        self.policies_synced && self.addresses_synced
     }
 
     fn apply_to_mesh(&mut self, update: &Update) -> Touched {

@@ -35,6 +35,9 @@ struct Rig {
     told: Vec<ToTunnel>,
     /// Whether listeners are made when the node wants them.
     hands: bool,
+    /// How trials end; None: they do not.
+    trials: Option<Result<(), String>>,
+    pending: Vec<super::paths::Trial>,
 }
 
 impl Rig {
@@ -67,6 +70,8 @@ impl Rig {
             saved: None,
             told: Vec::new(),
             hands: true,
+            trials: Some(Ok(())),
+            pending: Vec::new(),
         };
         rig.work();
         rig
@@ -109,7 +114,15 @@ impl Rig {
                 self.node
                     .handle(Input::Listening(number, Ok(made)), self.now);
             }
-            Effect::Listen(..) | Effect::Destroy(..) => {}
+            Effect::TrialListen(trial, _) => {
+                let listening = Input::TrialListens(trial, Ok((null(), 40_000)));
+                self.node.handle(listening, self.now);
+            }
+            Effect::TrialConnect(trial, ..) => match self.trials.clone() {
+                Some(result) => self.node.handle(Input::TrialEnded(trial, result), self.now),
+                None => self.pending.push(trial),
+            },
+            Effect::Listen(..) | Effect::Destroy(..) | Effect::LookAt(..) => {}
             Effect::Tell { message, .. } => self.told.push(message),
             Effect::Save(saved) => self.saved = Some(saved),
         }
@@ -178,6 +191,12 @@ impl Rig {
 
     /// A pod in the mesh: known, added, served.
     fn enrolled(&mut self, name: &str, ip: &str) -> u64 {
+        let synced = Update {
+            policies_synced: true,
+            addresses_synced: true,
+            ..Update::default()
+        };
+        self.xds(synced);
         self.workloads(vec![workload(name, ip)]);
         let mut answer = self.add(name, ip);
         self.ready(1, name);

@@ -73,6 +73,12 @@ impl<K: Kernel> Node<K> {
             ToAgent::Listeners { uid, listeners } => {
                 self.recovered(&Uid::from(uid.as_str()), &listeners, fds, now)
             }
+            ToAgent::MissedDirect {
+                source,
+                destination,
+            } => {
+                self.missed(source.to_canonical(), destination.to_canonical(), now);
+            }
             ToAgent::PodRemoved { uid } => {
                 tracing::debug!(uid, "the tunnel's last connection of the pod has ended")
             }

@@ -62,6 +62,8 @@ pub struct View {
     pub host_netns: u64,
     /// Virtual addresses and ports whose backend the kernel chooses.
     pub kernel_services: usize,
+    /// Pairs of pods whose direct flows do not arrive as they were sent, so that they take the tunnel.
+    pub failing_pairs: usize,
     /// Changes that the kernel refused.
     pub kernel_errors: u64,
     /// Pods that the agent remembers.
@@ -83,6 +85,7 @@ impl<K: Kernel> Node<K> {
             kubelet_cgroup: self.config.kubelet_cgroup,
             host_netns: self.config.host_netns,
             kernel_services: self.services.len(),
+            failing_pairs: self.paths.failing(),
             kernel_errors: self.kernel_errors,
             pods: self.pods.values().map(|p| self.pod_view(p)).collect(),
         }

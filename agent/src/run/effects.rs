@@ -54,6 +54,18 @@ impl Hands {
                     tracing::error!(%error, path = %self.store.display(), "the remembered pods cannot be written");
                 }
             }
+            Effect::TrialListen(trial, netns) => self.in_background(move || {
+                let listening = netns.listener_at(trial.destination.ip());
+                Input::TrialListens(trial, listening)
+            }),
+            Effect::TrialConnect(trial, netns, listener) => self.in_background(move || {
+                let result = netns.trial(trial.source, trial.destination, listener);
+                Input::TrialEnded(trial, result)
+            }),
+            Effect::LookAt(pods) => self.in_background(move || {
+                let gone = pods.iter().filter(|(_, path, netns)| !netns.is_at(path));
+                Input::Gone(gone.map(|(number, ..)| *number).collect())
+            }),
             Effect::Destroy(namespaces, pairs) => {
                 self.revoked.add(&pairs);
                 tokio::task::spawn_blocking(move || destroy(&namespaces, &pairs));

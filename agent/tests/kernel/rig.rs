@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,16 +32,20 @@ pub struct Rig {
     node: Node<Maps>,
     events: AsyncEvents,
     runtime: tokio::runtime::Runtime,
+    agent_cgroup: PathBuf,
+    tunnel_cgroup: PathBuf,
     pins: Pins,
     saved: Saved,
     addresses: HashMap<&'static str, String>,
-    netns: HashMap<&'static str, std::path::PathBuf>,
+    netns: HashMap<&'static str, PathBuf>,
     /// The tunnel's duplicates: pod and kind.
     listeners: HashMap<(String, Traffic), TcpListener>,
     /// Questions that were answered.
     pub wanted: usize,
-    /// Direct flows that ended.
+    /// Direct flows that ended, the agent's own included.
     pub closed: usize,
+    /// Trials of direct flows.
+    pub trials: usize,
 }
 
 impl Rig {
@@ -105,7 +110,10 @@ impl Rig {
             netns,
             listeners,
             wanted: 0,
+            agent_cgroup: world.cgroup("system/agent"),
+            tunnel_cgroup: world.cgroup("system/tunnel"),
             closed: 0,
+            trials: 0,
         };
         rig.send(Input::TunnelUp {
             link: 1,
@@ -138,6 +146,25 @@ impl Rig {
             }
             Effect::Save(saved) => {
                 self.saved = saved;
+                None
+            }
+            Effect::TrialListen(trial, netns) => {
+                self.trials += 1;
+                Some(Input::TrialListens(
+                    trial,
+                    netns.listener_at(trial.destination.ip()),
+                ))
+            }
+            Effect::TrialConnect(trial, netns, listener) => {
+                // The tunnel's cgroup would pass untouched; an agent has one of its own.
+                join(&self.agent_cgroup);
+                let result = netns.trial(trial.source, trial.destination, listener);
+                join(&self.tunnel_cgroup);
+                assert_eq!(result, Ok(()), "the trial of a direct flow");
+                Some(Input::TrialEnded(trial, result))
+            }
+            Effect::LookAt(pods) => {
+                assert!(pods.iter().all(|(_, path, netns)| netns.is_at(path)));
                 None
             }
             Effect::Destroy(namespaces, pairs) => {
@@ -181,6 +208,8 @@ impl Rig {
             .collect();
         self.send(Input::Xds(Box::new(Update {
             workloads,
+            policies_synced: true,
+            addresses_synced: true,
             ..Update::default()
         })));
         for pod in pods {
@@ -271,6 +300,11 @@ impl Rig {
             self.closed += 1;
         }
     }
+}
+
+fn join(cgroup: &Path) {
+    let me = std::process::id().to_string();
+    std::fs::write(cgroup.join("cgroup.procs"), me).expect("joining a cgroup");
 }
 
 fn options() -> Options {

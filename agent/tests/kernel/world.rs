@@ -64,7 +64,13 @@ impl World {
             name,
             subnet,
         };
-        for dir in ["pods/a", "pods/b", "system/tunnel", "system/kubelet"] {
+        for dir in [
+            "pods/a",
+            "pods/b",
+            "system/tunnel",
+            "system/kubelet",
+            "system/agent",
+        ] {
             fs::create_dir_all(world.cgroup.join(dir))
                 .map_err(|e| format!("{}: {e}", world.cgroup.display()))?;
         }
@@ -246,6 +252,7 @@ impl Drop for World {
             "pods",
             "system/tunnel",
             "system/kubelet",
+            "system/agent",
             "system",
             "",
         ] {

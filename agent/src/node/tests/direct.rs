@@ -94,6 +94,100 @@ fn readiness_changes_nothing_but_policy_and_identity_make_a_new_generation() {
     assert_eq!(ask(&mut rig, 4), VERDICT_TUNNEL);
 }
 
+#[test]
+fn nothing_is_direct_before_all_policies_have_arrived() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    for (name, ip) in [("web", "10.0.0.1"), ("api", "10.0.0.2")] {
+        rig.workloads(vec![workload(name, ip)]);
+        let _answer = rig.add(name, ip);
+        rig.ready(1, name);
+    }
+    assert_eq!(ask(&mut rig, 4), VERDICT_TUNNEL);
+    let synced = Update {
+        policies_synced: true,
+        addresses_synced: true,
+        ..Update::default()
+    };
+    rig.xds(synced);
+    assert_eq!(
+        ask(&mut rig, 4),
+        VERDICT_DIRECT,
+        "the answer from before counts no more"
+    );
+}
+
+#[test]
+fn a_pair_is_tried_first_and_takes_the_tunnel_where_that_fails() {
+    let mut rig = rig();
+    rig.trials = None;
+    let asked = question(&rig, 4);
+    rig.send(Input::Wanted(vec![asked]));
+    assert!(
+        !rig.node.kernel.verdicts.contains_key(&asked),
+        "not before the trial has ended"
+    );
+    let trial = rig.pending.pop().unwrap();
+    let own = VerdictKey {
+        port: trial.destination.port(),
+        ..asked
+    };
+    assert_eq!(rig.node.kernel.verdicts[&own].verdict, VERDICT_DIRECT);
+    rig.send(Input::TrialEnded(
+        trial,
+        Err("it arrived from the node".into()),
+    ));
+    assert_eq!(rig.node.kernel.verdicts[&asked].verdict, VERDICT_TUNNEL);
+    assert_eq!(rig.node.kernel.verdicts[&own].verdict, VERDICT_TUNNEL);
+    assert_eq!(ask(&mut rig, 4), VERDICT_TUNNEL, "remembered");
+    rig.now += Duration::from_secs(301);
+    rig.trials = Some(Ok(()));
+    assert_eq!(
+        ask(&mut rig, 4),
+        VERDICT_DIRECT,
+        "tried again after a while"
+    );
+}
+
+#[test]
+fn a_flow_that_was_not_recognised_sends_its_pair_through_the_tunnel() {
+    let mut rig = rig();
+    assert_eq!(ask(&mut rig, 4), VERDICT_DIRECT);
+    let generation = rig.node.kernel.config.generation;
+    let (source, destination) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+    rig.say(
+        1,
+        warren_api::node::ToAgent::MissedDirect {
+            source,
+            destination,
+        },
+    );
+    assert_eq!(rig.node.kernel.config.generation, generation + 1);
+    assert_eq!(ask(&mut rig, 4), VERDICT_TUNNEL);
+    let back = VerdictKey {
+        source: rig.number("api"),
+        destination: rig.number("web"),
+        port: 80,
+        family: 4,
+    };
+    rig.send(Input::Wanted(vec![back]));
+    assert_eq!(
+        rig.node.kernel.verdicts[&back].verdict, VERDICT_DIRECT,
+        "the other way is not concerned"
+    );
+}
+
+#[test]
+fn the_tunnels_own_ports_are_never_direct() {
+    let mut rig = rig();
+    let hbone = VerdictKey {
+        port: 15008,
+        ..question(&rig, 4)
+    };
+    rig.send(Input::Wanted(vec![hbone]));
+    assert_eq!(rig.node.kernel.verdicts[&hbone].verdict, VERDICT_TUNNEL);
+}
+
 fn flow(rig: &Rig) -> DirectConn {
     DirectConn {
         flow: FlowKey {

@@ -166,3 +166,14 @@ fn a_kernel_that_refuses_leaves_the_pod_out_and_it_is_tried_again() {
     rig.ready(1, "web");
     assert_eq!(rig.node.kernel.pods.len(), 1);
 }
+
+#[test]
+fn a_pod_that_went_without_a_del_is_forgotten() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    rig.enrolled("web", "10.0.0.1");
+    let number = rig.number("web");
+    rig.send(Input::Gone(vec![number, 99]));
+    assert!(rig.node.pods.is_empty() && rig.node.kernel.pods.is_empty());
+    assert!(rig.saved.unwrap().pods.is_empty());
+}
