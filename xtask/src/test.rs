@@ -101,6 +101,7 @@ fn lab(tally: &mut Tally, args: &Args) -> anyhow::Result<()> {
         .arg("smoke")
         .arg(build::object()));
     tally.step("kernel programs on this kernel", smoke);
+    tally.program(Command::new(binary("warren-lab")).arg("selftest"))?;
     let mut scenarios = Command::new(binary("warren-scenarios"));
     scenarios.arg("run").current_dir(root());
     scenarios

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,17 @@ pub enum Request {
     Quit,
 }
 
+impl Request {
+    /// How long the daemon may take to answer.
+    fn limit(&self) -> Duration {
+        match self {
+            Self::Wait { seconds } => Duration::from_secs(seconds + 10),
+            Self::Quit => Duration::from_secs(2),
+            _ => Duration::from_secs(90),
+        }
+    }
+}
+
 /// The daemon's answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Reply {
@@ -95,10 +107,11 @@ pub fn call(socket: &Path, request: &Request) -> Result<Value> {
     (&stream)
         .write_all(line.as_bytes())
         .context("cannot talk to the daemon")?;
+    stream.set_read_timeout(Some(request.limit()))?;
     let mut answer = String::new();
     BufReader::new(&stream)
         .read_line(&mut answer)
-        .context("the daemon did not answer")?;
+        .context("the daemon did not answer in time: is it stuck? `lab down` ends it")?;
     if answer.is_empty() {
         bail!("the daemon ended without an answer");
     }
