@@ -43,6 +43,15 @@ pub enum Error {
         /// Those that there are.
         nodes: Vec<String>,
     },
+    /// A lab in which nothing of the mesh runs.
+    #[error(
+        "lab {lab}: no process of the mesh runs in it; it is still starting, or was started with --without-mesh: \
+         `cargo xtask lab ps --name {lab}` lists what runs"
+    )]
+    WithoutMesh {
+        /// The lab.
+        lab: String,
+    },
     /// Nothing runs here.
     #[error("{}: no process of Warren serves an admin socket here{}", path.display(), several(labs))]
     Nobody {
@@ -157,6 +166,11 @@ fn lab(name: &str, node: Option<&str>, labs: &[String]) -> Result<Place, Error> 
         if own.is_dir() {
             processes.extend(of_run_dir(&own, None, false)?);
         }
+    }
+    if !processes.iter().any(|p| p.socket.exists()) {
+        return Err(Error::WithoutMesh {
+            lab: name.to_owned(),
+        });
     }
     processes.sort();
     Ok(Place {
