@@ -53,6 +53,7 @@ impl Source for DirSource {
             scanner: Scanner::new(self.path.clone()),
             files: Files::new(self.warnings.clone()),
             batches,
+            unsettled: false,
         };
         // A directory that cannot be listed is not one that is empty.
         while !state.scanner.is_started() {
@@ -74,6 +75,7 @@ struct State {
     scanner: Scanner,
     files: Files,
     batches: mpsc::Sender<Batch>,
+    unsettled: bool,
 }
 
 impl State {
@@ -123,6 +125,9 @@ impl State {
                     if !alive {
                         return;
                     }
+                    if std::mem::take(&mut self.unsettled) {
+                        next_scan = now + WRITE_QUIET;
+                    }
                 }
             }
         }
@@ -133,12 +138,14 @@ impl State {
         if !self.scanner.is_started() {
             return !self.batches.is_closed();
         }
+        self.unsettled |= outcome.unsettled;
         let events = self.files.update(outcome);
         self.send(events).await
     }
 
     async fn read(&mut self, paths: BTreeSet<PathBuf>) -> bool {
         let outcome = self.scanner.read(&paths);
+        self.unsettled |= outcome.unsettled;
         let events = self.files.update(outcome);
         self.send(events).await
     }

@@ -86,6 +86,8 @@ fn parse_yaml(text: &str, line: u32) -> Result<Value, Malformed> {
     serde_saphyr::from_str_with_options(text, options).map_err(|e| {
         let within = e.location().map_or(1, |l| l.line()).max(1);
         let reason = e.without_snippet().to_string();
+        // The library counts lines from the document's start, which would contradict ours.
+        let reason = reason.rfind(" at line ").map_or(&*reason, |at| &reason[..at]).to_owned();
         Malformed { line: line + u32::try_from(within - 1).unwrap_or(0), reason }
     })
 }

@@ -18,6 +18,8 @@ pub struct Outcome {
     pub read: Vec<(Arc<str>, Result<String, String>)>,
     /// Files that are gone.
     pub gone: Vec<Arc<str>>,
+    /// Files were left alone since they may still be being written; a scan in a second reads them.
+    pub unsettled: bool,
 }
 
 /// Remembers what was read, to tell what changed.
@@ -63,12 +65,15 @@ impl Scanner {
 
     /// Reads `paths`. One that is a directory, or that vanished with files below it, means a scan.
     pub fn read(&mut self, paths: &BTreeSet<PathBuf>) -> Outcome {
-        if paths.iter().any(|p| p.is_dir() || (!is_manifest(p) && !p.exists())) {
-            return self.scan();
-        }
         let mut outcome = Outcome::default();
         for path in paths.iter().filter(|p| is_manifest(p)) {
             self.visit(path, true, &mut outcome);
+        }
+        if paths.iter().any(|p| p.is_dir() || (!is_manifest(p) && !p.exists())) {
+            let mut rest = self.scan();
+            outcome.read.append(&mut rest.read);
+            outcome.gone.append(&mut rest.gone);
+            outcome.unsettled |= rest.unsettled;
         }
         outcome
     }
@@ -77,10 +82,11 @@ impl Scanner {
         let Some(name) = self.name(path) else { return };
         match fs::metadata(path) {
             Ok(meta) => {
-                if self.started && !always && is_fresh(&meta) {
+                let stamp = (meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec());
+                if self.started && !always && is_fresh(&meta) && self.seen.get(&name) != Some(&stamp) {
+                    outcome.unsettled = true;
                     return;
                 }
-                let stamp = (meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec());
                 if self.seen.insert(name.clone(), stamp) != Some(stamp) || always {
                     outcome.read.push((name, text(path, meta.len())));
                 }
