@@ -64,7 +64,7 @@ impl Lab {
 
     /// Brings it up with two nodes, `a` and `b`; returns what it printed.
     pub fn up(&self, dir: &Path, options: &[String]) -> Result<String> {
-        let mut command = self.command(&["up", "--nodes", "a,b", "--name", &self.name]);
+        let mut command = self.command(&["up", "--nodes", "a,b"]);
         command.arg("--dir").arg(dir).args(options);
         run(command, UP_LIMIT)?
             .ok()
@@ -151,10 +151,7 @@ impl Lab {
 
     /// The command line that a person would type to be in a pod.
     pub fn how_to_enter(&self) -> String {
-        format!(
-            "cargo xtask lab exec --name {} -n shop client-a -- bash",
-            self.name
-        )
+        "cargo xtask lab exec -n shop client-a -- bash".to_owned()
     }
 
     /// State directory of the lab.
@@ -163,15 +160,7 @@ impl Lab {
     }
 
     fn exec_command(&self, pod: Pod, argv: &[&str]) -> Command {
-        let mut command = self.command(&[
-            "exec",
-            "--name",
-            &self.name,
-            "-n",
-            pod.namespace,
-            pod.name,
-            "--",
-        ]);
+        let mut command = self.command(&["exec", "-n", pod.namespace, pod.name, "--"]);
         command.args(argv);
         command
     }
@@ -184,7 +173,7 @@ impl Lab {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.bin.join("warren-lab"));
-        command.args(arguments);
+        command.args(["--name", &self.name]).args(arguments);
         command
     }
 }

@@ -25,18 +25,18 @@ pub fn register(add: &mut Registry) {
         everywhere(w, ip, |at| at.half_close())
     });
     add.both("download-256-mib", |w, ip| {
-        everywhere(w, ip, |at| at.source(256 * MIB))
+        once(w, ip, |at| at.source(256 * MIB))
     });
     add.both("upload-256-mib", |w, ip| {
-        everywhere(w, ip, |at| at.sink(256 * MIB))
+        once(w, ip, |at| at.sink(256 * MIB))
     });
     add.both("connect-and-leave", |w, ip| {
         everywhere(w, ip, |at| at.leave(200))
     });
-    add.both("idle-200", |w, ip| idle(w, ip, 200, 15));
+    add.both("idle-200", |w, ip| idle(w, ip, 200, 8));
     add.long(|add| {
         add.both("gibibyte", |w, ip| {
-            everywhere(w, ip, |at| {
+            once(w, ip, |at| {
                 at.source(1024 * MIB)?;
                 at.sink(1024 * MIB)
             })
@@ -54,12 +54,15 @@ struct At<'a> {
 
 /// The same on one node and across nodes; the direct path is taken from the second connection on.
 fn everywhere(world: &World, ip: Ip, check: impl Fn(&At) -> Result<()>) -> Result<()> {
-    for to in [SERVER_A, SERVER_B] {
-        for _ in 0..2 {
-            check(&At { world, ip, to })?;
-        }
-    }
-    Ok(())
+    once(world, ip, &check)?;
+    once(world, ip, &check)
+}
+
+/// On one node, then across nodes.
+fn once(world: &World, ip: Ip, check: impl Fn(&At) -> Result<()>) -> Result<()> {
+    [SERVER_A, SERVER_B]
+        .into_iter()
+        .try_for_each(|to| check(&At { world, ip, to }))
 }
 
 impl At<'_> {

@@ -51,17 +51,11 @@ fn http2(world: &World, ip: Ip) -> Result<()> {
     need(&["nghttpd", "h2load", "curl"])?;
     let (_keep, dir) = shared_dir()?;
     std::fs::write(dir.join("page.txt"), "hello from a page")?;
-    let argv = [
-        "nghttpd",
-        "--no-tls",
-        "-a",
-        "::",
-        "-d",
-        &dir.to_string_lossy(),
-        "9002",
-    ];
-    let argv = argv.map(str::to_owned);
-    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let (any, dir) = (
+        if ip == Ip::V4 { "0.0.0.0" } else { "::" },
+        dir.to_string_lossy(),
+    );
+    let argv = ["nghttpd", "--no-tls", "-a", any, "-d", &dir, "9002"];
     on_both_nodes(world, ip, 9002, &argv, |server| {
         let url = format!("http://{}/page.txt", server.at());
         let curl = [
