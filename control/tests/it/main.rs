@@ -3,4 +3,8 @@
 mod support;
 
 mod ca;
+mod index_pods;
+mod index_services;
+mod policy_compile;
+mod policy_reach;
 mod xds;

@@ -77,9 +77,9 @@ fn parse_yaml(text: &str, line: u32) -> Result<Value, Malformed> {
     // A List of a whole cluster is one document; aliases and depth keep their own limits.
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
-            max_nodes: 50_000_000,
-            max_events: 100_000_000,
-            max_total_scalar_bytes: 1 << 30,
+            max_nodes: 20_000_000,
+            max_events: 40_000_000,
+            max_total_scalar_bytes: 512 << 20,
         },
         with_snippet: false,
     };
