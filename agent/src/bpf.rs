@@ -18,7 +18,7 @@ mod sys;
 mod table;
 
 pub use error::BpfError;
-pub use events::{AsyncEvents, EventReader, spawn_kernel_log};
+pub use events::{AsyncEvents, EventReader, decode, spawn_kernel_log};
 pub use load::{Attach, Loaded, load};
 pub use maps::{Existing, Maps};
 pub use pins::{Pins, cleanup};

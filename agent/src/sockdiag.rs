@@ -11,8 +11,8 @@ use nix::sys::time::{TimeVal, TimeValLike};
 
 mod message;
 
-pub use message::DiagSocket;
-use message::{Parsed, destroy_request, dump_request, parse};
+pub use message::{DiagSocket, Parsed, parse};
+use message::{destroy_request, dump_request};
 
 /// Longest wait for one answer of the kernel, in seconds.
 const ANSWER_LIMIT: i64 = 2;

@@ -65,7 +65,8 @@ impl AsyncEvents {
     }
 }
 
-fn decode(data: &[u8]) -> Option<Event> {
+/// One record of the ring buffer; None where it is too short for an event.
+pub fn decode(data: &[u8]) -> Option<Event> {
     if data.len() < size_of::<Event>() {
         return None;
     }

@@ -2,6 +2,8 @@
 
 pub mod certificate;
 mod http2;
+mod kernel;
+pub mod token;
 mod wire;
 
 /// Every seed, with its target's name.
@@ -16,5 +18,11 @@ pub fn all() -> Vec<(&'static str, Vec<u8>)> {
     seeds.extend(certificate::seeds().into_iter().map(|s| ("certificate", s)));
     seeds.extend(http2::connections().into_iter().map(|s| ("http2", s)));
     seeds.extend(http2::hellos().into_iter().map(|s| ("tls", s)));
+    seeds.extend(certificate::requests().into_iter().map(|s| ("csr", s)));
+    seeds.extend(token::seeds().into_iter().map(|s| ("token", s)));
+    seeds.extend(kernel::answers().into_iter().map(|s| ("sock_diag", s)));
+    seeds.extend(kernel::events().into_iter().map(|s| ("event", s)));
+    seeds.extend(kernel::questions().into_iter().map(|s| ("dns", s)));
+    seeds.extend(kernel::requests().into_iter().map(|s| ("xds_requests", s)));
     seeds
 }

@@ -2,8 +2,11 @@
 
 mod cert;
 mod cni;
+mod controller;
+mod dns;
 mod hbone;
 mod http2;
+mod kernel;
 mod node;
 mod wire;
 
@@ -143,6 +146,122 @@ pub const TARGETS: &[Target] = &[
         words: &["\u{16}\u{3}\u{1}", "h2"],
         max_len: 16 << 10,
     },
+    Target {
+        name: "cni_request",
+        about: "questions to the agent on cni.sock (JSON lines)",
+        run: kernel::cni_request,
+        words: &[
+            "\"op\"",
+            "\"add\"",
+            "\"netns\"",
+            "\"addresses\"",
+            "\"pod_labels\"",
+            "\"warren.dev/mesh\"",
+            "null",
+        ],
+        max_len: 64 << 10,
+    },
+    Target {
+        name: "csr",
+        about: "certificate signing requests of tunnels (PKCS#10 in PEM)",
+        run: controller::csr,
+        words: &[
+            "-----BEGIN CERTIFICATE REQUEST-----",
+            "-----END CERTIFICATE REQUEST-----",
+            "\n",
+        ],
+        max_len: 8 << 10,
+    },
+    Target {
+        name: "dns",
+        about: "questions to the lab's DNS server",
+        run: dns::question,
+        words: &["\u{0}\u{0}\u{29}", "\u{3}web", "\u{0}\u{1}\u{0}\u{1}"],
+        max_len: 4 << 10,
+    },
+    Target {
+        name: "event",
+        about: "records of the kernel programs' ring buffer",
+        run: kernel::event,
+        words: &[],
+        max_len: 256,
+    },
+    Target {
+        name: "manifest",
+        about: "files of the directory source: YAML, objects, index (Kubernetes and warren.dev kinds)",
+        run: controller::manifest,
+        words: MANIFEST_WORDS,
+        max_len: 32 << 10,
+    },
+    Target {
+        name: "sock_diag",
+        about: "netlink answers about sockets",
+        run: kernel::sock_diag,
+        words: &["\u{14}\u{0}", "\u{3}\u{0}", "\u{58}\u{0}\u{0}\u{0}"],
+        max_len: 16 << 10,
+    },
+    Target {
+        name: "token",
+        about: "bearer tokens, and the claims in them (JWT)",
+        run: controller::token,
+        words: &[
+            "\"kubernetes.io\"",
+            "\"exp\"",
+            "\"aud\"",
+            ".",
+            "eyJhbGciOiJub25lIn0",
+            "null",
+            "{}",
+            "[]",
+        ],
+        max_len: 8 << 10,
+    },
+    Target {
+        name: "xds_requests",
+        about: "requests on an xDS stream, one after the other (protobuf)",
+        run: controller::xds_requests,
+        words: &[
+            "*",
+            "/10.0.1.2",
+            "type.googleapis.com/istio.workload.Address",
+            "\u{1a}\u{1}*",
+        ],
+        max_len: 16 << 10,
+    },
+];
+
+const MANIFEST_WORDS: &[&str] = &[
+    "\n---\n",
+    "kind: Pod",
+    "kind: Service",
+    "kind: Namespace",
+    "kind: AuthorizationPolicy",
+    "kind: PeerAuthentication",
+    "kind: EndpointSlice",
+    "kind: List",
+    "apiVersion: v1",
+    "apiVersion: warren.dev/v1alpha1",
+    "metadata:",
+    "spec:",
+    "warren.dev/mesh: enabled",
+    "clusterIP: None",
+    "targetPort: http",
+    "selector: {}",
+    "rules: []",
+    "- from:",
+    "&a",
+    "*a",
+    "<<: *a",
+    "!!binary ",
+    "null",
+    "{}",
+    "[]",
+    "1e999",
+    "0x7fffffffffffffff",
+    "  ",
+    "\t",
+    "mode: STRICT",
+    "action: DENY",
 ];
 
 /// The target of this name.

@@ -4,7 +4,7 @@
 //! pod ──UDP or TCP 53──► 169.254.20.10 in its node's network namespace ──► zone (rebuilt when Services change)
 //! ```
 
-mod codec;
+pub mod codec;
 mod server;
 mod zone;
 

@@ -46,6 +46,23 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
+pub(super) fn requests() -> Vec<Vec<u8>> {
+    let names: [(&[&str], &[&str]); 4] = [
+        (&[WEB], &[]),
+        (&[WEB, WEB], &[]),
+        (&[], &["web"]),
+        (&[], &[]),
+    ];
+    let request = |(uris, hosts): (&[&str], &[&str])| {
+        let key = KeyPair::generate().expect("a key");
+        let request = params(uris, hosts)
+            .serialize_request(&key)
+            .expect("a request");
+        request.pem().expect("PEM").into_bytes()
+    };
+    names.map(request).to_vec()
+}
+
 fn authority() -> (rcgen::Certificate, Issuer<'static, KeyPair>) {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::default();
