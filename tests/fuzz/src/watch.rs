@@ -31,7 +31,9 @@ impl Default for Bounds {
 
 /// The input that is being run, and since when.
 #[derive(Clone, Debug, Default)]
-pub struct Current(Arc<Mutex<Option<(Instant, Vec<u8>)>>>);
+pub struct Current(Arc<Mutex<Running>>);
+
+type Running = Option<(Instant, Vec<u8>)>;
 
 impl Current {
     /// An input begins.
@@ -46,7 +48,7 @@ impl Current {
             .map_or(Duration::ZERO, |(since, _)| since.elapsed())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Vec<u8>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Running> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -96,11 +96,6 @@ impl Observer {
             .with_context(|| format!("no update arrived within {limit:?}"))?;
         Ok(seen.at)
     }
-
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
 }
 
 impl Drop for Observer {

@@ -127,7 +127,11 @@ impl Drop for Server {
     }
 }
 
-fn free_address() -> Result<SocketAddr> {
+/// A port of loopback that was free just now.
+///
+/// # Errors
+/// None is.
+pub fn free_address() -> Result<SocketAddr> {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback")?;
     Ok(listener.local_addr()?)
