@@ -210,6 +210,8 @@ fn listener(v4: bool) -> io::Result<OwnedFd> {
         }
         socket.bind(&address)?;
     }
+    // Accepted connections inherit it, so that they do not keep an application from listening on the virtual port that they carry.
+    socket.set_reuse_address(true)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

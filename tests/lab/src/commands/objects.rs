@@ -42,6 +42,7 @@ pub struct LabelArgs {
     /// Kind, such as `namespace` or `pod`
     kind: String,
     /// Name
+    #[arg(id = "object")]
     name: String,
     /// `key=value` sets, `key-` removes
     #[arg(required = true)]
