@@ -11,6 +11,9 @@ use crate::process::{Done, LIMIT, Running, run};
 /// Name of the lab that the scenarios bring up.
 pub const NAME: &str = "scenarios";
 
+/// Where labs keep their state.
+const ROOT: &str = "/run/warren-lab";
+
 const UP_LIMIT: Duration = Duration::from_secs(90);
 const DOWN_LIMIT: Duration = Duration::from_secs(60);
 
@@ -69,6 +72,16 @@ impl Lab {
         run(command, UP_LIMIT)?
             .ok()
             .context("the lab did not come up")
+    }
+
+    /// The lab that is up on this machine or was left by a crash.
+    pub fn present() -> Option<String> {
+        let labs = std::fs::read_dir(ROOT).ok()?;
+        labs.flatten().find_map(|l| {
+            l.path()
+                .is_dir()
+                .then(|| l.file_name().to_string_lossy().into_owned())
+        })
     }
 
     /// Takes it down and leaves nothing behind.
@@ -156,7 +169,7 @@ impl Lab {
 
     /// State directory of the lab.
     pub fn dir(&self) -> PathBuf {
-        Path::new("/run/warren-lab").join(&self.name)
+        Path::new(ROOT).join(&self.name)
     }
 
     fn exec_command(&self, pod: Pod, argv: &[&str]) -> Command {

@@ -58,6 +58,11 @@ pub fn run(options: &Options) -> Result<bool> {
         bail!("the scenarios make network namespaces and load eBPF programs: run them as root");
     }
     if options.running.is_none() {
+        if let Some(name) = Lab::present() {
+            bail!(
+                "lab {name} is up already, or was left by a crash: `cargo xtask lab down` removes it"
+            );
+        }
         let lab = Lab::named(NAME)?;
         signals::on_interrupt(move || {
             kill_all();
@@ -66,9 +71,16 @@ pub fn run(options: &Options) -> Result<bool> {
     }
     let mut tally = Tally::default();
     let suites: BTreeSet<Suite> = chosen.iter().map(|s| s.suite).collect();
+    let last = suites.last().copied();
     for suite in suites {
         let members: Vec<&Scenario> = chosen.iter().filter(|s| s.suite == suite).collect();
-        run_suite(suite, &members, options, &mut tally)?;
+        run_suite(
+            suite,
+            &members,
+            options,
+            options.keep && last == Some(suite),
+            &mut tally,
+        )?;
         if options.fail_fast && tally.failed > 0 {
             break;
         }
@@ -99,6 +111,7 @@ fn run_suite(
     suite: Suite,
     members: &[&Scenario],
     options: &Options,
+    keep: bool,
     tally: &mut Tally,
 ) -> Result<()> {
     let lab = Lab::named(options.running.as_deref().unwrap_or(NAME))?;
@@ -138,7 +151,7 @@ fn run_suite(
             lab.how_to_enter()
         );
     }
-    if owned && !options.keep {
+    if owned && !keep {
         lab.down()?;
     }
     Ok(())

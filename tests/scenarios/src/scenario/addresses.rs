@@ -93,6 +93,27 @@ fn from_outside(world: &World, ip: Ip) -> Result<()> {
     server_sees(greeting(&outcome)?, local(&outcome)?, at)
 }
 
+/// Out of the mesh the tunnel connects for the client: from the client's address, but not from its port.
+fn to_plain(world: &World, ip: Ip) -> Result<()> {
+    let at = world.at(PLAIN_B, ip, port::GREET)?;
+    let outcome = world.greet(CLIENT_A, &at.to_string(), ip)?;
+    let own = world.ip(CLIENT_A, ip)?;
+    client_sees(&outcome, at, own)?;
+    let seen = greeting(&outcome)?;
+    for address in [seen.accept, seen.peer] {
+        ensure!(
+            plain(address).ip() == own,
+            "the server outside the mesh sees {address}, the client is {own}"
+        );
+    }
+    ensure!(
+        plain(seen.local) == at,
+        "getsockname() of the server is {}, expected {at}",
+        seen.local
+    );
+    Ok(())
+}
+
 fn client_sees(outcome: &Outcome, asked: SocketAddr, own: IpAddr) -> Result<()> {
     let peer = outcome.peer.context("no getpeername() of the client")?;
     ensure!(
