@@ -16,7 +16,7 @@ mod names;
 mod writer;
 
 pub use metrics::{MapCollector, Metrics};
-pub use names::{Names, Party};
+pub use names::{Names, Party, ServiceName};
 pub use writer::{Format, LogWriter};
 
 /// TCP_SYN_SENT of the kernel: the flow never was established.
@@ -31,10 +31,10 @@ pub struct Flow {
     pub source: Party,
     /// The server.
     pub destination: Party,
-    /// The service asked for, `<namespace>/<hostname>`, and its hostname.
-    pub service: Option<(String, String)>,
+    /// The service asked for.
+    pub service: Option<ServiceName>,
     /// The policy that decided.
-    pub policy: Option<String>,
+    pub policy: Option<Arc<str>>,
     /// Policy ended it.
     pub revoked: bool,
     /// It never was established.
@@ -133,17 +133,17 @@ impl Accounting {
         }
         let revoked = self.revoked.take(&(client, server));
         let flow = self.flow(event, revoked);
-        self.metrics.opened(&flow);
-        self.metrics.closed(&flow);
+        self.metrics.ended(&flow, self.names.version());
         self.lines += 1;
         if revoked {
             let number = self.metrics.denied();
+            let id = self.lines;
             self.log
-                .line(|format| line::denial(&flow, self.lines, number).render(format));
+                .line(|format| line::denial(&flow, id, number, format));
         }
         if self.log.format != Format::Off {
-            self.log
-                .line(|format| line::access(&flow, self.lines).render(format));
+            let id = self.lines;
+            self.log.line(|format| line::access(&flow, id, format));
         }
     }
 

@@ -310,7 +310,7 @@ fn connection(
         upstream: None,
         source_identity: identity(conn.source, source),
         destination_identity: identity(conn.destination, destination),
-        service: names.service(conn.service).map(|(name, _)| name),
+        service: names.service(conn.service).map(|s| s.name.to_string()),
         since: now.checked_sub(age).unwrap_or(now).into(),
         bytes_sent: 0,
         bytes_received: 0,

@@ -102,7 +102,7 @@ pub struct Settings {
     #[arg(long, env = "WARREN_TUNNEL_WAIT", default_value = "10s", value_parser = duration)]
     pub tunnel_wait: Duration,
     /// How long a CNI ADD waits for controller and tunnel.
-    #[arg(long, env = "WARREN_ADD_WAIT", default_value = "10s", value_parser = duration)]
+    #[arg(long, env = "WARREN_ADD_WAIT", default_value = "9s", value_parser = duration)]
     pub add_wait: Duration,
     /// Namespace whose pods start while the controller is away; may be repeated, or separated by commas.
     #[arg(

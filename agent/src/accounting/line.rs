@@ -1,46 +1,39 @@
-//! Log lines of direct flows, with the keys of the tunnel's.
+//! Log lines of direct flows, with the keys of the tunnel's. Written straight into one string: there may be thousands a second.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
-use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Flow, Format, Party};
 
-/// A line under construction: ordered keys.
-pub struct Line(Vec<(&'static str, Value)>);
-
 /// The end of a flow; `id` is unique in this process.
-pub fn access(flow: &Flow, id: u64) -> Line {
-    let mut line = head("access", flow, id);
-    line.push("bytes_sent", json!(flow.sent));
-    line.push("bytes_received", json!(flow.received));
-    line.push(
-        "duration_ms",
-        json!((flow.nanoseconds / 1000) as f64 / 1000.0),
-    );
-    line.push("rtt_us", json!(flow.rtt_us));
-    line.push("flags", json!(flow.flags()));
+pub fn access(flow: &Flow, id: u64, format: Format) -> String {
+    let mut line = Line::begin(format, "access");
+    head(&mut line, flow, id);
+    line.number("bytes_sent", flow.sent);
+    line.number("bytes_received", flow.received);
+    line.number("duration_ms", (flow.nanoseconds / 1000) as f64 / 1000.0);
+    line.number("rtt_us", flow.rtt_us);
+    line.text("flags", flow.flags());
     if flow.revoked {
-        line.push("error", json!("a change of policy denies it"));
+        line.text("error", "a change of policy denies it");
     }
-    line
+    line.end()
 }
 
 /// Policy ended a flow; numbers without gaps mean that no line was lost.
-pub fn denial(flow: &Flow, id: u64, number: u64) -> Line {
-    let mut line = head("denial", flow, id);
-    line.0.insert(1, ("denial", json!(number)));
-    line.push("reason", json!("a change of policy denies it"));
-    line
+pub fn denial(flow: &Flow, id: u64, number: u64, format: Format) -> String {
+    let mut line = Line::begin(format, "denial");
+    line.number("denial", number);
+    head(&mut line, flow, id);
+    line.text("reason", "a change of policy denies it");
+    line.end()
 }
 
-fn head(kind: &'static str, flow: &Flow, id: u64) -> Line {
-    let mut line = Line(Vec::with_capacity(20));
-    line.push("type", json!(kind));
-    line.push("connection", json!(id));
-    line.push("reporter", json!("source"));
+fn head(line: &mut Line, flow: &Flow, id: u64) {
+    line.number("connection", id);
+    line.text("reporter", "source");
     line.party(
         ["source", "source_workload", "source_identity"],
         &flow.source,
@@ -53,50 +46,83 @@ fn head(kind: &'static str, flow: &Flow, id: u64) -> Line {
         ],
         &flow.destination,
     );
-    if let Some((service, _)) = &flow.service {
-        line.push("service", json!(service));
+    if let Some(service) = &flow.service {
+        line.text("service", &service.name);
     }
-    line.push("security", json!("kernel"));
-    line.push("verdict", json!(flow.verdict()));
+    line.text("security", "kernel");
+    line.text("verdict", flow.verdict());
     if let Some(policy) = &flow.policy {
-        line.push("policy", json!(policy));
+        line.text("policy", policy);
     }
-    line
+}
+
+/// A line under construction.
+struct Line {
+    json: bool,
+    out: String,
 }
 
 impl Line {
-    /// Writes the line, without a line end.
-    pub fn render(&self, format: Format) -> String {
+    fn begin(format: Format, kind: &str) -> Self {
         let now = OffsetDateTime::now_utc()
             .format(&Rfc3339)
             .unwrap_or_default();
-        if format == Format::Json {
-            let mut map = Map::from_iter([("time".to_owned(), json!(now))]);
-            map.extend(self.0.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
-            return Value::Object(map).to_string();
-        }
-        let mut out = now;
-        for (i, (key, value)) in self.0.iter().enumerate() {
-            // Writing to a string does not fail.
-            let _ = match value {
-                Value::String(kind) if i == 0 => write!(out, " {kind}"),
-                Value::String(s) if plain(s) => write!(out, " {key}={s}"),
-                v => write!(out, " {key}={v}"),
-            };
-        }
-        out
+        let json = format == Format::Json;
+        let mut out = String::with_capacity(512);
+        // Writing to a string does not fail; the same below.
+        let _ = if json {
+            write!(out, r#"{{"time":"{now}","type":"{kind}""#)
+        } else {
+            write!(out, "{now} {kind}")
+        };
+        Self { json, out }
     }
 
-    fn party(&mut self, [address, workload, identity]: [&'static str; 3], party: &Party) {
-        self.push(address, json!(party.address.to_string()));
+    fn number(&mut self, key: &str, value: impl Display) {
+        self.key(key);
+        let _ = write!(self.out, "{value}");
+    }
+
+    fn text(&mut self, key: &str, value: impl Display) {
+        self.key(key);
+        let start = self.out.len();
+        let _ = write!(self.out, "{value}");
+        let plain = plain(&self.out[start..]);
+        match (plain, self.json) {
+            (true, false) => {}
+            (true, true) => {
+                self.out.insert(start, '"');
+                self.out.push('"');
+            }
+            (false, _) => {
+                let raw = self.out.split_off(start);
+                self.out
+                    .push_str(&serde_json::to_string(&raw).unwrap_or_default());
+            }
+        }
+    }
+
+    fn party(&mut self, [address, workload, identity]: [&str; 3], party: &Party) {
+        self.text(address, party.address);
         if let Some(w) = &party.workload {
-            self.push(workload, json!(format!("{}/{}", w.namespace, w.name)));
-            self.push(identity, json!(w.identity().to_string()));
+            self.text(workload, format_args!("{}/{}", w.namespace, w.name));
+            self.text(identity, w.identity());
         }
     }
 
-    fn push(&mut self, key: &'static str, value: Value) {
-        self.0.push((key, value));
+    fn key(&mut self, key: &str) {
+        let _ = if self.json {
+            write!(self.out, r#","{key}":"#)
+        } else {
+            write!(self.out, " {key}=")
+        };
+    }
+
+    fn end(mut self) -> String {
+        if self.json {
+            self.out.push('}');
+        }
+        self.out
     }
 }
 
@@ -104,21 +130,23 @@ impl Line {
 fn plain(s: &str) -> bool {
     !s.is_empty()
         && s.bytes()
-            .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'=')
+            .all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'=' | b'\\'))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     fn flow() -> Flow {
         let party = |a: &str| Party {
+            number: 1,
             address: a.parse().unwrap(),
             workload: None,
         };
         Flow {
             source: party("10.0.0.1:40000"),
-            destination: party("10.0.0.2:80"),
+            destination: party("[fd00::2]:80"),
             service: None,
             policy: Some("shop/allow-web".into()),
             revoked: false,
@@ -132,8 +160,7 @@ mod tests {
 
     #[test]
     fn text_and_json_say_the_same() {
-        let line = access(&flow(), 1);
-        let text = line.render(Format::Text);
+        let text = access(&flow(), 1, Format::Text);
         assert!(
             text.contains(" access connection=1 reporter=source source=10.0.0.1:40000 "),
             "{text}"
@@ -142,9 +169,11 @@ mod tests {
             text.ends_with("bytes_sent=3 bytes_received=5 duration_ms=1.5 rtt_us=20 flags=-"),
             "{text}"
         );
-        let json: Value = serde_json::from_str(&line.render(Format::Json)).unwrap();
+        let json: Value = serde_json::from_str(&access(&flow(), 1, Format::Json)).unwrap();
         assert_eq!(json["security"], "kernel");
         assert_eq!(json["policy"], "shop/allow-web");
+        assert_eq!(json["duration_ms"], 1.5);
+        assert_eq!(json["type"], "access");
     }
 
     #[test]
@@ -153,15 +182,27 @@ mod tests {
             revoked: true,
             ..flow()
         };
+        assert!(access(&flow, 1, Format::Text).contains("verdict=deny"));
+        let denied = denial(&flow, 1, 4, Format::Text);
         assert!(
-            access(&flow, 1)
-                .render(Format::Text)
-                .contains("verdict=deny")
+            denied.contains(" denial denial=4 ")
+                && denied.ends_with(r#"reason="a change of policy denies it""#),
+            "{denied}"
         );
+    }
+
+    #[test]
+    fn odd_names_cannot_forge_a_line() {
+        let flow = Flow {
+            policy: Some("a b\" verdict=allow\n".into()),
+            ..flow()
+        };
+        let text = access(&flow, 1, Format::Text);
         assert!(
-            denial(&flow, 1, 4)
-                .render(Format::Text)
-                .contains(" denial denial=4 ")
+            text.contains(r#" policy="a b\" verdict=allow\n" "#),
+            "{text}"
         );
+        let json: Value = serde_json::from_str(&access(&flow, 1, Format::Json)).unwrap();
+        assert_eq!(json["policy"], "a b\" verdict=allow\n");
     }
 }

@@ -1,5 +1,6 @@
 //! Prometheus metrics: direct flows with the tunnel's names and labels, and the kernel's maps and counters.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +35,22 @@ pub struct TrafficLabels {
 /// Both ends report, as both ends' tunnels would.
 const REPORTERS: [&str; 2] = ["source", "destination"];
 
+/// Most label sets whose metrics are kept at hand.
+const MAX_HANDLES: usize = 16_384;
+
+/// The metrics of one label set. Looking them up by their labels would cost more than all else.
+#[derive(Debug)]
+struct Handles {
+    opened: Counter,
+    closed: Counter,
+    sent: Counter,
+    received: Counter,
+    duration: Histogram,
+}
+
+/// Source, destination, service, flags.
+type HandleKey = (u32, u32, u32, &'static str);
+
 /// The agent's metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -42,6 +59,8 @@ pub struct Metrics {
     sent: Family<TrafficLabels, Counter>,
     received: Family<TrafficLabels, Counter>,
     duration: Family<TrafficLabels, Histogram, fn() -> Histogram>,
+    /// By the version of names that they were made with.
+    handles: (u64, HashMap<HandleKey, Arc<[Handles; 2]>>),
     denials: Counter,
     numbers: Arc<AtomicU64>,
     /// Direct flows that live now.
@@ -74,6 +93,7 @@ impl Metrics {
             sent: Family::default(),
             received: Family::default(),
             duration: Family::new_with_constructor(seconds),
+            handles: Default::default(),
             denials: Counter::default(),
             numbers: Arc::default(),
             live: Gauge::default(),
@@ -152,27 +172,49 @@ impl Metrics {
         this
     }
 
-    /// A direct flow was made; told when it ends.
-    pub fn opened(&self, flow: &Flow) {
-        for reporter in REPORTERS {
-            self.opened
-                .get_or_create(&labels(reporter, flow, "allow", "-"))
-                .inc();
+    /// A direct flow ended; `version` is that of the names. A flow is counted as opened here too: two events for each flow would
+    /// cost more than they tell, and live flows have a gauge.
+    pub fn ended(&mut self, flow: &Flow, version: u64) {
+        if self.handles.0 != version || self.handles.1.len() >= MAX_HANDLES {
+            self.handles = (version, HashMap::new());
+        }
+        let service = flow.service.as_ref().map_or(0, |s| s.number);
+        let key = (
+            flow.source.number,
+            flow.destination.number,
+            service,
+            flow.flags(),
+        );
+        let handles = match self.handles.1.get(&key) {
+            Some(handles) => handles.clone(),
+            None => {
+                let made = Arc::new(REPORTERS.map(|reporter| self.make(reporter, flow)));
+                self.handles.1.insert(key, made.clone());
+                made
+            }
+        };
+        for h in handles.iter() {
+            h.opened.inc();
+            h.sent.inc_by(flow.sent);
+            h.received.inc_by(flow.received);
+            h.duration.observe(flow.nanoseconds as f64 / 1e9);
+            h.closed.inc();
         }
     }
 
-    /// A direct flow ended.
-    pub fn closed(&self, flow: &Flow) {
-        for reporter in REPORTERS {
-            let open = labels(reporter, flow, "allow", "-");
-            self.sent.get_or_create(&open).inc_by(flow.sent);
-            self.received.get_or_create(&open).inc_by(flow.received);
-            self.duration
-                .get_or_create(&open)
-                .observe(flow.nanoseconds as f64 / 1e9);
-            self.closed
-                .get_or_create(&labels(reporter, flow, flow.verdict(), flow.flags()))
-                .inc();
+    fn make(&self, reporter: &'static str, flow: &Flow) -> Handles {
+        let open = labels(reporter, flow, "allow", "-");
+        Handles {
+            opened: self.opened.get_or_create_owned(&open),
+            closed: self.closed.get_or_create_owned(&labels(
+                reporter,
+                flow,
+                flow.verdict(),
+                flow.flags(),
+            )),
+            sent: self.sent.get_or_create_owned(&open),
+            received: self.received.get_or_create_owned(&open),
+            duration: self.duration.get_or_create_owned(&open),
         }
     }
 
@@ -216,7 +258,7 @@ fn labels(
         destination_service: flow
             .service
             .as_ref()
-            .map_or_else(unknown, |(_, hostname)| hostname.clone()),
+            .map_or_else(unknown, |s| s.hostname.to_string()),
         security_policy: "kernel",
         verdict,
         response_flags: flags,

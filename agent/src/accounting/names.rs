@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use warren_abi::VerdictKey;
@@ -18,22 +19,38 @@ const MAX_KEPT: usize = 65_536;
 /// One end of a direct flow.
 #[derive(Clone, Debug)]
 pub struct Party {
+    /// Its number in the kernel maps.
+    pub number: u32,
     /// Its address.
     pub address: SocketAddr,
     /// Its workload, where known.
     pub workload: Option<Arc<Workload>>,
 }
 
+/// A service that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceName {
+    /// Its number in the kernel maps.
+    pub number: u32,
+    /// `<namespace>/<hostname>`.
+    pub name: Arc<str>,
+    /// Its hostname.
+    pub hostname: Arc<str>,
+}
+
 /// The names; written by the node, read by accounting.
 #[derive(Debug, Default)]
-pub struct Names(RwLock<Inner>);
+pub struct Names {
+    inner: RwLock<Inner>,
+    version: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
     workloads: HashMap<u32, Arc<Workload>>,
     retired: VecDeque<u32>,
-    services: BTreeMap<u32, (ServiceKey, u16)>,
-    policies: HashMap<VerdictKey, String>,
+    services: BTreeMap<u32, ServiceName>,
+    policies: HashMap<VerdictKey, Arc<str>>,
     /// Destinations of the agent's own trials.
     trials: VecDeque<SocketAddr>,
 }
@@ -41,12 +58,27 @@ struct Inner {
 impl Names {
     /// A pod's number and workload.
     pub fn set(&self, number: u32, workload: Arc<Workload>) {
-        self.0.write().workloads.insert(number, workload);
+        let known = |inner: &Inner| {
+            inner
+                .workloads
+                .get(&number)
+                .is_some_and(|old| Arc::ptr_eq(old, &workload))
+        };
+        if known(&self.inner.read()) {
+            return;
+        }
+        self.inner.write().workloads.insert(number, workload);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes whenever a number may stand for something else.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// A pod is gone; its name is kept for a while.
     pub fn retire(&self, number: u32) {
-        let mut inner = self.0.write();
+        let mut inner = self.inner.write();
         inner.retired.push_back(number);
         if inner.retired.len() > MAX_RETIRED
             && let Some(oldest) = inner.retired.pop_front()
@@ -56,36 +88,41 @@ impl Names {
     }
 
     /// Services that the kernel was told.
-    pub fn name_services(&self, named: Vec<(u32, ServiceKey, u16)>) {
+    pub fn name_services(&self, named: Vec<(u32, ServiceKey)>) {
         if named.is_empty() {
             return;
         }
-        let mut inner = self.0.write();
-        inner.services.extend(
-            named
-                .into_iter()
-                .map(|(number, key, port)| (number, (key, port))),
-        );
+        let mut inner = self.inner.write();
+        for (number, key) in named {
+            let name = ServiceName {
+                number,
+                name: key.to_string().into(),
+                hostname: key.hostname,
+            };
+            inner.services.insert(number, name);
+        }
         while inner.services.len() > MAX_KEPT {
             inner.services.pop_first();
         }
+        drop(inner);
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     /// Why a question was answered as it was.
     pub fn decided(&self, question: VerdictKey, reason: &Reason) {
-        let mut inner = self.0.write();
+        let mut inner = self.inner.write();
         if inner.policies.len() >= MAX_KEPT {
             inner.policies.clear();
         }
         match reason.policy() {
-            Some(policy) => drop(inner.policies.insert(question, policy.to_string())),
+            Some(policy) => drop(inner.policies.insert(question, policy.to_string().into())),
             None => drop(inner.policies.remove(&question)),
         }
     }
 
     /// The agent is about to connect to this address itself.
     pub fn begin_trial(&self, destination: SocketAddr) {
-        let mut inner = self.0.write();
+        let mut inner = self.inner.write();
         inner.trials.push_back(destination);
         if inner.trials.len() > MAX_RETIRED {
             inner.trials.pop_front();
@@ -94,10 +131,10 @@ impl Names {
 
     /// Whether a flow that ended was the agent's own; true once for each trial.
     pub fn end_trial(&self, destination: SocketAddr) -> bool {
-        if self.0.read().trials.is_empty() {
+        if self.inner.read().trials.is_empty() {
             return false;
         }
-        let trials = &mut self.0.write().trials;
+        let trials = &mut self.inner.write().trials;
         let found = trials.iter().position(|t| *t == destination);
         found.and_then(|at| trials.remove(at)).is_some()
     }
@@ -105,22 +142,19 @@ impl Names {
     /// One end of a flow.
     pub fn party(&self, number: u32, address: SocketAddr) -> Party {
         Party {
+            number,
             address,
-            workload: self.0.read().workloads.get(&number).cloned(),
+            workload: self.inner.read().workloads.get(&number).cloned(),
         }
     }
 
-    /// A service's `<namespace>/<hostname>` and its hostname.
-    pub fn service(&self, number: u32) -> Option<(String, String)> {
-        self.0
-            .read()
-            .services
-            .get(&number)
-            .map(|(key, _)| (key.to_string(), key.hostname.to_string()))
+    /// A service.
+    pub fn service(&self, number: u32) -> Option<ServiceName> {
+        self.inner.read().services.get(&number).cloned()
     }
 
     /// The policy that decided, as far as it is remembered.
-    pub fn policy(&self, question: &VerdictKey) -> Option<String> {
-        self.0.read().policies.get(question).cloned()
+    pub fn policy(&self, question: &VerdictKey) -> Option<Arc<str>> {
+        self.inner.read().policies.get(question).cloned()
     }
 }

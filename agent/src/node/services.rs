@@ -45,7 +45,7 @@ pub struct ServiceTable {
     garbage: Vec<Garbage>,
     last_number: u32,
     /// Numbers given since they were last asked for.
-    named: Vec<(u32, ServiceKey, u16)>,
+    named: Vec<(u32, ServiceKey)>,
 }
 
 impl ServiceTable {
@@ -110,8 +110,8 @@ impl ServiceTable {
         }
     }
 
-    /// The service and port behind each number that was given since the last call.
-    pub fn take_named(&mut self) -> Vec<(u32, ServiceKey, u16)> {
+    /// The service behind each number that was given since the last call.
+    pub fn take_named(&mut self) -> Vec<(u32, ServiceKey)> {
         std::mem::take(&mut self.named)
     }
 
@@ -161,7 +161,7 @@ impl ServiceTable {
         if let Some(before) = before {
             self.discard(before, now);
         }
-        self.named.push((number, key.clone(), address.port));
+        self.named.push((number, key.clone()));
         self.installed.insert(
             *address,
             Installed {
