@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use warren_scenarios::runner;
+use warren_scenarios::{demo, runner};
 
 /// Tests of the mesh in the lab, with real programs.
 #[derive(Debug, Parser)]
@@ -17,11 +17,14 @@ struct Args {
 enum Command {
     /// Run scenarios; the last line is `N passed, N failed, N skipped`.
     Run(runner::Options),
+    /// Show the mesh at work; exit status 0 only where every step held.
+    Demo(demo::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Run(options) => runner::run(&options),
+        Command::Demo(options) => demo::run(&options),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -4,14 +4,14 @@ mod addresses;
 mod certificates;
 mod enrol;
 mod input;
-mod interception;
+pub mod interception;
 mod kill;
 mod observe;
 mod policy;
-mod protocols;
+pub mod protocols;
 mod sockets;
 mod transfers;
-mod wire;
+pub mod wire;
 
 use anyhow::Result;
 

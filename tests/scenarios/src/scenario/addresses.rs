@@ -37,9 +37,7 @@ pub fn register(add: &mut Registry) {
     add.both("plaintext-from-same-node", |w, ip| {
         by_pod_ip(w, PLAIN_A, SERVER_A, ip)
     });
-    add.both("plaintext-to-another-pod", |w, ip| {
-        by_pod_ip(w, CLIENT_A, PLAIN_B, ip)
-    });
+    add.both("plaintext-to-another-pod", to_plain);
     add.both("plaintext-from-outside", from_outside);
     add.both("own-service", |w, ip| {
         by_service(w, SERVER_A, "web-a.shop", SERVER_A, ip)

@@ -345,9 +345,6 @@ fn controller_down(world: &World) -> Result<()> {
         denied()?;
         std::thread::sleep(Duration::from_millis(500));
     }
-    // Tunnel and agent also come back without it.
-    world.lab.restart("ztunnel", "b", false)?;
-    denied()?;
     stopped.start()?;
     eventually(Duration::from_secs(15), || {
         world

@@ -100,7 +100,7 @@ fn bound(world: &World, ip: Ip) -> Result<()> {
         .into_iter()
         .enumerate()
     {
-        let bind = SocketAddr::new(world.ip(CLIENT_A, ip)?, 40_100 + number as u16);
+        let bind = SocketAddr::new(world.ip(CLIENT_A, ip)?, 20_100 + number as u16);
         let outcome = true_addresses(world, CLIENT_A, to, ip, &["--bind", &bind.to_string()])?;
         ensure!(
             outcome.local == Some(bind),
@@ -120,7 +120,7 @@ fn same_source_port(world: &World) -> Result<()> {
     let held: Vec<_> = [Ip::V4, Ip::V6]
         .into_iter()
         .map(|ip| {
-            let bind = SocketAddr::new(world.ip(CLIENT_A, ip)?, 40_200).to_string();
+            let bind = SocketAddr::new(world.ip(CLIENT_A, ip)?, 20_200).to_string();
             let at = world.at(SERVER_B, ip, port::ECHO)?.to_string();
             world.start_peer(
                 CLIENT_A,
@@ -133,7 +133,7 @@ fn same_source_port(world: &World) -> Result<()> {
         let status = running.wait(Duration::from_secs(10))?;
         ensure!(
             status.success(),
-            "one of the two connections on port 40200 failed: {}",
+            "one of the two connections on port 20200 failed: {}",
             running.rest()
         );
     }
