@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::time::sleep;
 use warren_api::node::{Error, ListenerKind, ToAgent, ToTunnel, TunnelSocket};
 use warren_core::workload::Uid;
 
 use crate::context::Context;
+use crate::lanes::Lanes;
 use crate::listen;
 use crate::net::SocketMaker;
 use crate::pods::Pod;
@@ -25,8 +25,8 @@ pub struct Agent {
     pub cx: Arc<Context>,
     /// `RUN/agent.sock`.
     pub path: PathBuf,
-    /// Where accept loops run.
-    pub data: Handle,
+    /// Where connections are carried.
+    pub lanes: Lanes,
     /// Makes in-pod sockets.
     pub maker: SocketMaker,
     /// Differs from process to process.
@@ -140,7 +140,7 @@ impl Agent {
                 pod
             }
         };
-        let accepting = listen::start(&self.cx, &pod, sockets, &self.data);
+        let accepting = listen::start(&self.cx, &pod, sockets, &self.lanes);
         accepting.map_err(|e| format!("the listening sockets cannot be used: {e}"))?;
         tracing::info!(%uid, addresses = ?pod.addresses, "pod served");
         self.pods_changed.notify_one();

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use prometheus_client::registry::Registry as MetricsRegistry;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,8 @@ use crate::admin::{Views, admin, config, metrics_only, readiness_only};
 use crate::agent::Agent;
 use crate::certs::Certs;
 use crate::context::{Context, HANDSHAKES};
+use crate::lanes::Lanes;
+use crate::memory::keep_freed_memory;
 use crate::net::{SocketMaker, SocketOptions};
 use crate::record::{Keeper, LogWriter, Metrics};
 use crate::settings::Settings;
@@ -39,22 +41,19 @@ const ROOT_PAUSE: Duration = Duration::from_millis(200);
 /// Runs until SIGTERM or SIGINT, then drains.
 pub fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
     raise_fd_limit();
-    let data = Builder::new_multi_thread()
-        .worker_threads(settings.workers.into())
-        .thread_name("data")
-        .enable_all()
-        .build()
-        .context("starting the data runtime")?;
+    keep_freed_memory();
+    let (lanes, threads) = Lanes::start(settings.workers.into())
+        .context("starting the threads that carry connections")?;
     let control = Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the control runtime")?;
-    let result = control.block_on(serve(Arc::new(settings), log, &data));
-    data.shutdown_timeout(Duration::from_millis(500));
+    let result = control.block_on(serve(Arc::new(settings), log, lanes));
+    threads.stop();
     result
 }
 
-async fn serve(settings: Arc<Settings>, log: LogHandle, data: &Runtime) -> anyhow::Result<()> {
+async fn serve(settings: Arc<Settings>, log: LogHandle, lanes: Lanes) -> anyhow::Result<()> {
     tracing::info!(settings = %serde_json::to_string(&config(&settings))?, "starting");
     let end = tokio::spawn(shutdown::requested());
     let trust = tokio::select! {
@@ -70,7 +69,7 @@ async fn serve(settings: Arc<Settings>, log: LogHandle, data: &Runtime) -> anyho
     let agent = Agent {
         cx: cx.clone(),
         path: settings.run_dir.join("agent.sock"),
-        data: data.handle().clone(),
+        lanes,
         maker: SocketMaker::start().context("starting the thread that makes sockets")?,
         instance: format!("{:016x}", rand::random::<u64>()),
         pods_changed: pods_changed.clone(),

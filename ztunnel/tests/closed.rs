@@ -128,6 +128,7 @@ fn wild_requests_of_a_member_are_refused() {
         let key = PoolKey {
             source: cert.identity.clone(),
             pod: "raw".into(),
+            lane: 0,
             destination: addr(WEB, 15008),
             expect: Expect::TrustDomain,
         };

@@ -27,6 +27,8 @@ pub struct PoolKey {
     pub source: Identity,
     /// The source pod: its socket makes the connection, so pods never share one.
     pub pod: Arc<str>,
+    /// Streams of different lanes never share a connection, so that each may have a thread of its own.
+    pub lane: usize,
     /// The peer's HBONE address.
     pub destination: SocketAddr,
     /// Who has to be there.

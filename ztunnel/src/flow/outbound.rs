@@ -21,6 +21,7 @@ use super::deliver::deliver;
 use super::route::{Asker, Hop, NoRoute, Route, route};
 use super::{baggage, own_address, relay};
 use crate::context::{Context, PATIENCE};
+use crate::lanes;
 use crate::net::{self, OriginalDestination};
 use crate::pods::Pod;
 use crate::record::{Direction, End, Flag, Info, Party, Security, Verdict};
@@ -229,6 +230,7 @@ async fn open_tunnel(
     let key = PoolKey {
         source: source.clone(),
         pod: pod.uid.0.clone(),
+        lane: lanes::here(),
         destination: peer,
         expect: expect.clone(),
     };

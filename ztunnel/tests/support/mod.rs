@@ -34,6 +34,7 @@ use warren_core::{Mesh, Workload};
 use warren_hbone::{Limits, Pool, Trust};
 use warren_ztunnel::certs::{Certs, Issuer};
 use warren_ztunnel::context::Context;
+use warren_ztunnel::lanes::Lanes;
 use warren_ztunnel::net::{Kernel, OriginalDestination, SocketMaker};
 use warren_ztunnel::pods::Pod;
 use warren_ztunnel::record::{Format, Keeper, LogWriter, Metrics};
@@ -323,7 +324,7 @@ impl World {
                 OwnedFd::from(listener),
             )
         });
-        listen::start(&self.cx, &pod, sockets.collect(), &Handle::current()).unwrap();
+        listen::start(&self.cx, &pod, sockets.collect(), &Lanes::current()).unwrap();
         self.pods_changed.notify_one();
         pod
     }

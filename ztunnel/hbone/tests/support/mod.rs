@@ -210,6 +210,7 @@ impl Client {
         let key = PoolKey {
             source: self.cert.identity.clone(),
             pod: "pod".into(),
+            lane: 0,
             destination: server,
             expect: self.expect.clone(),
         };
