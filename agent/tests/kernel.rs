@@ -3,6 +3,7 @@
 //! Needs root, iproute2, nsenter, python3, a cgroup v2 hierarchy, and the kernel object: its path in `WARREN_BPF_OBJECT`. Hence
 //! ignored by default; run with `cargo test -p warren-agent --test kernel -- --ignored`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 mod kernel {
@@ -15,24 +16,33 @@ use kernel::world::World;
 
 const REASON: &str = "needs root, a cgroup v2 hierarchy and the kernel object in WARREN_BPF_OBJECT";
 
+const FAMILIES: [bool; 2] = [true, false];
+
 #[test]
 #[ignore = "needs root, a cgroup v2 hierarchy and the kernel object in WARREN_BPF_OBJECT"]
 fn pods_are_captured_go_direct_and_are_ended_by_policy() {
-    let world = World::new("flow").expect(REASON);
-    let mut rig = Rig::start(&world);
+    for v4 in FAMILIES {
+        let world = World::new(if v4 { "flow4" } else { "flow6" }).expect(REASON);
+        one_flow(&world, v4);
+    }
+}
+
+fn one_flow(world: &World, v4: bool) {
+    let mut rig = Rig::start(world);
     rig.enrol(&["a", "b"]);
+    let to = SocketAddr::new(world.ip("b", v4), 8080);
 
     // The first connection takes the tunnel and asks for a verdict.
     let server = world.server("b", 8080);
-    let captured = world.client("a", &world.ip("b"), 8080);
-    rig.accept_outbound("a", &format!("{}:8080", world.ip("b")));
+    let captured = world.client("a", to);
+    rig.accept_outbound("a", to);
     captured.join();
     rig.until("a verdict", |rig| rig.wanted > 0);
 
     // The next one is direct, and each end sees the other's true address.
-    let direct = world.client("a", &world.ip("b"), 8080);
-    assert_eq!(server.line(), format!("accepted {}", world.ip("a")));
-    assert_eq!(direct.line(), format!("connected {}:8080", world.ip("b")));
+    let direct = world.client("a", to);
+    assert_eq!(server.line(), format!("accepted {}", world.ip("a", v4)));
+    assert_eq!(direct.line(), format!("connected {} 8080", to.ip()));
     rig.until("a live direct flow", |rig| rig.live() == 1);
 
     // A policy that denies ends it at both ends, within a second.
@@ -46,6 +56,7 @@ fn pods_are_captured_go_direct_and_are_ended_by_policy() {
         "{:?}",
         before.elapsed()
     );
+    // The agent's own trial was a flow as well.
     rig.until("the flow's end", |rig| rig.closed == 2 && rig.live() == 0);
     assert_eq!(rig.trials, 1);
 }
@@ -66,9 +77,12 @@ fn a_second_agent_updates_programs_in_place_and_pods_stay_captured() {
         before.iter().zip(&after).all(|(b, a)| b.1 != a.1),
         "their programs are new"
     );
-    let captured = world.client("a", &world.ip("b"), 8080);
-    second.accept_outbound("a", &format!("{}:8080", world.ip("b")));
-    captured.join();
+    for v4 in FAMILIES {
+        let to = SocketAddr::new(world.ip("b", v4), 8080);
+        let captured = world.client("a", to);
+        second.accept_outbound("a", to);
+        captured.join();
+    }
 }
 
 #[test]
@@ -78,12 +92,15 @@ fn probes_reach_declared_ports_only_and_cleanup_leaves_nothing() {
     let mut rig = Rig::start(&world);
     rig.enrol(&["a", "b"]);
     let server = world.server("b", 9090);
-    let probe = world.probe(&world.ip("b"), 9090);
-    assert_eq!(server.line(), format!("accepted {}", world.node_ip()));
-    drop(probe);
-    let other = world.probe(&world.ip("b"), 8081);
-    rig.accept_plaintext("b");
-    drop(other);
+    for v4 in FAMILIES {
+        let probe = world.probe(SocketAddr::new(world.ip("b", v4), 9090));
+        assert_eq!(server.line(), format!("accepted {}", world.ip("node", v4)));
+        drop(probe);
+        assert_eq!(server.line(), "ended");
+        let other = world.probe(SocketAddr::new(world.ip("b", v4), 8081));
+        rig.accept_plaintext("b", v4);
+        drop(other);
+    }
     let removed = warren_agent::bpf::cleanup(&world.pins()).expect("cleanup");
     assert!(removed > 20, "{removed}");
     assert!(!world.pins().exists());

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use warren_agent::netns::{self, Netns};
 use warren_agent::node::{Effect, Input, Leftover, Node, Options};
 use warren_agent::pods::store::Saved;
 use warren_agent::{cgroup, sockdiag};
-use warren_api::node::{ListenerKind, ToAgent, ToTunnel, Traffic};
+use warren_api::node::{Family, ListenerKind, ToAgent, ToTunnel, Traffic};
 use warren_api::xds::Update;
 use warren_core::Mesh;
 use warren_core::direct::DirectSettings;
@@ -26,6 +26,9 @@ use warren_core::policy::{Action, Policy, PolicyKey, PolicyScope, Rule};
 use warren_core::workload::{TunnelProtocol, Uid, Workload};
 
 use super::world::World;
+
+/// The tunnel's duplicates, by pod and kind.
+type Listeners = HashMap<(String, ListenerKind), TcpListener>;
 
 /// The node and the tunnel.
 pub struct Rig {
@@ -36,10 +39,9 @@ pub struct Rig {
     tunnel_cgroup: PathBuf,
     pins: Pins,
     saved: Saved,
-    addresses: HashMap<&'static str, String>,
+    addresses: HashMap<&'static str, Vec<IpAddr>>,
     netns: HashMap<&'static str, PathBuf>,
-    /// The tunnel's duplicates: pod and kind.
-    listeners: HashMap<(String, Traffic), TcpListener>,
+    listeners: Listeners,
     /// Questions that were answered.
     pub wanted: usize,
     /// Direct flows that ended, the agent's own included.
@@ -61,11 +63,7 @@ impl Rig {
         Self::with(world, saved, listeners)
     }
 
-    fn with(
-        world: &World,
-        saved: Saved,
-        listeners: HashMap<(String, Traffic), TcpListener>,
-    ) -> Self {
+    fn with(world: &World, saved: Saved, listeners: Listeners) -> Self {
         let object =
             std::env::var("WARREN_BPF_OBJECT").expect("WARREN_BPF_OBJECT names the kernel object");
         mount::ensure_bpffs(&world.pins()).expect("bpffs");
@@ -98,7 +96,9 @@ impl Rig {
         node.restore(left, |record| Netns::open(&record.netns), Instant::now());
         attach.attach(&world.cgroup("")).expect("programs attach");
         let pods = ["a", "b"];
-        let addresses = pods.map(|p| (p, world.ip(p))).into();
+        let addresses = pods
+            .map(|p| (p, vec![world.ip(p, true), world.ip(p, false)]))
+            .into();
         let netns = pods.map(|p| (p, world.netns(p))).into();
         let mut rig = Self {
             node,
@@ -190,9 +190,8 @@ impl Rig {
         for (kind, fd) in listeners.iter().zip(&fds[1..]) {
             let fd: OwnedFd = fd.as_fd().try_clone_to_owned().expect("dup");
             let listener = TcpListener::from(fd);
-            self.listeners.insert((name_of(&uid), kind.kind), listener);
+            self.listeners.insert((name_of(&uid), *kind), listener);
         }
-        let _: &[ListenerKind] = &listeners;
         Some(Input::FromTunnel {
             link: 1,
             message: ToAgent::PodReady { uid },
@@ -227,7 +226,7 @@ impl Rig {
             name: pod.into(),
             uid: String::new(),
             netns: self.netns[pod].clone(),
-            addresses: vec![self.addresses[pod].parse().expect("an address")],
+            addresses: self.addresses[pod].clone(),
             pod_labels: None,
             namespace_labels: None,
         }
@@ -242,27 +241,22 @@ impl Rig {
     }
 
     /// Accepts a captured connection, checks its original destination, and resets it.
-    pub fn accept_outbound(&mut self, pod: &str, original: &str) {
-        let stream = self.accept(pod, Traffic::Outbound);
-        let fd = stream.as_raw_fd();
-        let address = nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::OriginalDst);
-        let address = address.unwrap_or_else(|e| panic!("SO_ORIGINAL_DST on {fd}: {e}"));
-        let found = std::net::SocketAddrV4::new(
-            u32::from_be(address.sin_addr.s_addr).into(),
-            u16::from_be(address.sin_port),
-        );
-        assert_eq!(found.to_string(), original);
+    pub fn accept_outbound(&mut self, pod: &str, original: SocketAddr) {
+        let stream = self.accept(pod, Traffic::Outbound, original.is_ipv4());
+        let found = original_destination(&stream);
+        assert_eq!(found, original);
     }
 
     /// Accepts a connection that is neither HBONE nor authorised.
-    pub fn accept_plaintext(&mut self, pod: &str) {
-        drop(self.accept(pod, Traffic::Plaintext));
+    pub fn accept_plaintext(&mut self, pod: &str, v4: bool) {
+        drop(self.accept(pod, Traffic::Plaintext, v4));
     }
 
-    fn accept(&mut self, pod: &str, kind: Traffic) -> TcpStream {
+    fn accept(&mut self, pod: &str, kind: Traffic, v4: bool) -> TcpStream {
         let deadline = Instant::now() + Duration::from_secs(5);
+        let family = if v4 { Family::V4 } else { Family::V6 };
         loop {
-            match self.listeners[&(pod.to_owned(), kind)].accept() {
+            match self.listeners[&(pod.to_owned(), ListenerKind { kind, family })].accept() {
                 Ok((stream, _)) => return stream,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(5));
@@ -307,6 +301,21 @@ fn join(cgroup: &Path) {
     std::fs::write(cgroup.join("cgroup.procs"), me).expect("joining a cgroup");
 }
 
+/// By `SO_ORIGINAL_DST`.
+fn original_destination(stream: &TcpStream) -> SocketAddr {
+    use nix::sys::socket::{getsockopt, sockopt};
+    if stream.local_addr().expect("a local address").is_ipv4() {
+        let a = getsockopt(stream, sockopt::OriginalDst).expect("an original destination");
+        let ip = Ipv4Addr::from(u32::from_be(a.sin_addr.s_addr));
+        return SocketAddr::new(ip.into(), u16::from_be(a.sin_port));
+    }
+    let a = getsockopt(stream, sockopt::Ip6tOriginalDst).expect("an original destination");
+    SocketAddr::new(
+        Ipv6Addr::from(a.sin6_addr.s6_addr).into(),
+        u16::from_be(a.sin6_port),
+    )
+}
+
 fn options() -> Options {
     Options {
         node: "n".into(),
@@ -336,12 +345,12 @@ fn name_of(uid: &str) -> String {
     uid.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
-fn workload(name: &str, ip: &str) -> Workload {
+fn workload(name: &str, addresses: &[IpAddr]) -> Workload {
     Workload {
         uid: Uid::from(format!("c//Pod/test/{name}").as_str()),
         name: name.into(),
         namespace: "test".into(),
-        addresses: vec![ip.parse().expect("an address")],
+        addresses: addresses.to_vec(),
         hostname: "".into(),
         network: "".into(),
         protocol: TunnelProtocol::Hbone,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -22,11 +23,11 @@ pub struct Program {
 
 const SERVER: &str = "
 import socket, sys, errno
-s = socket.create_server(('0.0.0.0', int(sys.argv[1])))
+s = socket.create_server(('::', int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True)
 print('ready', flush=True)
 while True:
     c, a = s.accept()
-    print('accepted', a[0], flush=True)
+    print('accepted', a[0].removeprefix('::ffff:'), flush=True)
     try:
         while c.recv(100): pass
         print('ended', flush=True)
@@ -38,7 +39,7 @@ const CLIENT: &str = "
 import socket, sys, errno
 try:
     c = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)
-    print('connected %s:%d' % c.getpeername(), flush=True)
+    print('connected', *c.getpeername()[:2], flush=True)
     c.settimeout(None)
     c.recv(1)
     print('ended', flush=True)
@@ -91,16 +92,19 @@ impl World {
 
     fn network(&self) -> Result<(), String> {
         let (node, net) = (self.netns_name("node"), format!("10.98.{}", self.subnet));
+        let net6 = format!("fd98:{}", self.subnet);
         let mut script = format!(
             "ip netns add {node}; ip -n {node} link set lo up; ip -n {node} link add br0 type bridge; \
-             ip -n {node} addr add {net}.1/24 dev br0; ip -n {node} link set br0 up; "
+             ip -n {node} addr add {net}.1/24 dev br0; ip -n {node} addr add {net6}::1/64 dev br0 nodad; \
+             ip -n {node} link set br0 up; "
         );
         for (pod, last) in [("a", 5), ("b", 6)] {
             let ns = self.netns_name(pod);
             script += &format!(
                 "ip netns add {ns}; ip -n {ns} link set lo up; \
                  ip -n {node} link add v{pod} type veth peer name eth0 netns {ns}; ip -n {node} link set v{pod} master br0 up; \
-                 ip -n {ns} addr add {net}.{last}/24 dev eth0; ip -n {ns} link set eth0 up; "
+                 ip -n {ns} addr add {net}.{last}/24 dev eth0; ip -n {ns} addr add {net6}::{last}/64 dev eth0 nodad; \
+                 ip -n {ns} link set eth0 up; "
             );
         }
         let done = Command::new("sh")
@@ -123,14 +127,19 @@ impl World {
         Path::new("/run/netns").join(self.netns_name(what))
     }
 
-    /// Address of a pod.
-    pub fn ip(&self, pod: &str) -> String {
-        format!("10.98.{}.{}", self.subnet, if pod == "a" { 5 } else { 6 })
-    }
-
-    /// Address of the node.
-    pub fn node_ip(&self) -> String {
-        format!("10.98.{}.1", self.subnet)
+    /// Address of a pod (`a`, `b`) or the node.
+    pub fn ip(&self, of: &str, v4: bool) -> IpAddr {
+        let last = match of {
+            "a" => 5,
+            "b" => 6,
+            _ => 1,
+        };
+        match v4 {
+            true => Ipv4Addr::new(10, 98, self.subnet, last).into(),
+            false => format!("fd98:{}::{last}", self.subnet)
+                .parse()
+                .expect("an address"),
+        }
     }
 
     /// Where programs attach, or a directory below.
@@ -176,18 +185,23 @@ impl World {
     }
 
     /// A client in a pod.
-    pub fn client(&self, pod: &str, ip: &str, port: u16) -> Program {
+    pub fn client(&self, pod: &str, to: SocketAddr) -> Program {
         self.start(
             pod,
             &format!("pods/{pod}"),
             CLIENT,
-            &[ip, &port.to_string()],
+            &[&to.ip().to_string(), &to.port().to_string()],
         )
     }
 
     /// A kubelet's probe.
-    pub fn probe(&self, ip: &str, port: u16) -> Program {
-        self.start("node", "system/kubelet", CLIENT, &[ip, &port.to_string()])
+    pub fn probe(&self, to: SocketAddr) -> Program {
+        self.start(
+            "node",
+            "system/kubelet",
+            CLIENT,
+            &[&to.ip().to_string(), &to.port().to_string()],
+        )
     }
 
     /// The shell joins the cgroup before the program makes any socket.
