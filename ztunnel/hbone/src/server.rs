@@ -39,7 +39,9 @@ impl FromStr for Authority {
         }
         let (host, port) = s.rsplit_once(':').ok_or(())?;
         let name = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.' || b == b'_';
-        if host.is_empty() || host.len() > 253 || !host.bytes().all(name) {
+        // `+80` would parse as a number, and make a name of an address.
+        let digits = port.bytes().all(|b| b.is_ascii_digit());
+        if host.is_empty() || host.len() > 253 || !host.bytes().all(name) || !digits {
             return Err(());
         }
         Ok(Self::Host(
@@ -233,6 +235,8 @@ mod tests {
             "user@web:80",
             "[::1]",
             "10.0.0.1",
+            "10.0.0.1:+80",
+            "web:+80",
         ] {
             assert_eq!(bad.parse::<Authority>(), Err(()), "{bad}");
         }
