@@ -25,12 +25,13 @@ pub fn ensure(paths: &Paths) -> Result<()> {
 }
 
 /// Removes the pins of every node, and the mount when the lab made it.
-pub fn clean(paths: &Paths) {
+pub fn clean(paths: &Paths, nodes: &[String]) {
     let pins = Path::new(DIR).join("warren");
-    for node in fs::read_dir(&pins).into_iter().flatten().flatten() {
-        let _ = fs::remove_dir_all(node.path());
+    for node in nodes {
+        let _ = fs::remove_dir_all(pins.join(node));
     }
-    let _ = fs::remove_dir_all(&pins);
+    // It stays when something else has pins there.
+    let _ = fs::remove_dir(&pins);
     if paths.dir().join("mounted-bpffs").exists() {
         let _ = nix::mount::umount2(DIR, nix::mount::MntFlags::MNT_DETACH);
     }

@@ -18,10 +18,11 @@ use crate::{bpffs, cgroup, netns};
 pub fn remove(name: &str) -> Result<()> {
     let paths = Paths::new(name);
     stop_daemon(&paths);
+    let nodes = nodes(&paths);
     if let Ok(lab) = cgroup::lab() {
         cgroup::destroy(&lab, Duration::from_secs(10))?;
     }
-    bpffs::clean(&paths);
+    bpffs::clean(&paths, &nodes);
     remove_namespaces(&paths)?;
     unmount_below(&paths.dir());
     remove_mountpoints(&paths.dir().join("mountpoints"));
@@ -32,6 +33,21 @@ pub fn remove(name: &str) -> Result<()> {
     // Another lab's directory keeps it; there is none in the end.
     let _ = fs::remove_dir(ROOT);
     Ok(())
+}
+
+/// Names of the lab's nodes, also when its own files are gone.
+fn nodes(paths: &Paths) -> Vec<String> {
+    let places = [Some(paths.dir().join("nodes")), cgroup::lab().ok()];
+    let entries = places
+        .into_iter()
+        .flatten()
+        .filter_map(|p| fs::read_dir(p).ok())
+        .flatten()
+        .flatten();
+    entries
+        .filter(|e| e.path().is_dir())
+        .filter_map(|e| e.file_name().into_string().ok())
+        .collect()
 }
 
 /// Asks the daemon to end, and ends it when it does not.

@@ -12,7 +12,7 @@ use std::io::{BufRead, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,9 @@ use crate::container::Entry;
 use crate::podspec::{ProbePlan, Purpose};
 
 pub use probe::{http_ok, look};
+
+/// How long a container that is not ready yet is looked at more often than its probe says.
+const HURRY: Duration = Duration::from_secs(15);
 
 /// What the daemon says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -131,6 +134,7 @@ fn probe_all(run: &Arc<Watched>, probes: &[ProbePlan]) {
 
 /// Probes until the run is forgotten, or with `once` until the first verdict, which is returned.
 fn follow(run: &Watched, plan: &ProbePlan, once: bool) -> bool {
+    let began = Instant::now();
     let (mut said, mut good, mut bad) = (None, 0, 0);
     pause(run, Duration::from_secs(plan.delay.into()));
     while !run.stopped() {
@@ -167,13 +171,13 @@ fn follow(run: &Watched, plan: &ProbePlan, once: bool) -> bool {
                 return false;
             }
         }
-        // The first looks come quickly, so that a lab is up soon; real kubelets look at once as well.
+        // A container that has just begun is looked at often, so that a lab is up soon.
         let hurry =
-            said.is_none() && plan.purpose != Purpose::Liveness && bad < 20 && plan.failures > bad;
+            plan.purpose == Purpose::Readiness && said != Some(true) && began.elapsed() < HURRY;
         let period = Duration::from_secs(plan.period.into());
         pause(
             run,
-            if hurry && !once {
+            if hurry {
                 Duration::from_millis(100).min(period)
             } else {
                 period
@@ -184,8 +188,8 @@ fn follow(run: &Watched, plan: &ProbePlan, once: bool) -> bool {
 }
 
 fn pause(run: &Watched, time: Duration) {
-    let end = std::time::Instant::now() + time;
-    while !run.stopped() && std::time::Instant::now() < end {
+    let end = Instant::now() + time;
+    while !run.stopped() && Instant::now() < end {
         std::thread::sleep(time.min(Duration::from_millis(100)));
     }
 }

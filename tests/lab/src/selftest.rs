@@ -21,11 +21,12 @@ const MANIFEST: &str = include_str!("selftest.yaml");
 /// A step: its name and what it does.
 type Step = (&'static str, fn(&Lab) -> Result<()>);
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("pods reach pods by address", by_address),
     ("pods reach Services by address, v4 and v6", by_service),
     ("pods reach Services by name", by_name),
     ("a headless Service names its pods", headless),
+    ("a Service without endpoints refuses", refused),
     ("unknown names do not exist", unknown_names),
     ("endpoints follow readiness", readiness),
     ("a failed liveness probe restarts the container", liveness),
@@ -165,6 +166,21 @@ fn headless(lab: &Lab) -> Result<()> {
     for address in addresses(lab, "shop", "db-")? {
         ensure!(all.contains(&address), "{address} is not in {all}");
     }
+    Ok(())
+}
+
+fn refused(lab: &Lab) -> Result<()> {
+    let output = lab.exec(
+        "shop",
+        "client",
+        &["curl", "-sS", "-m", "5", "http://empty/"],
+    );
+    ensure!(
+        output.status == 7,
+        "curl ended with {}: {}",
+        output.status,
+        output.stderr
+    );
     Ok(())
 }
 

@@ -34,8 +34,8 @@ pub fn run(spec: &SandboxSpec) -> Result<()> {
         .context("cannot note mount points")?;
     private_run()?;
     private_sys();
-    for (bind, source) in spec.binds.iter().zip(sources) {
-        show(bind, &source, &mut noted)?;
+    for (bind, (source, target)) in spec.binds.iter().zip(sources) {
+        show(bind, &source, &target, &mut noted)?;
     }
     println!("ready");
     loop {
@@ -43,14 +43,16 @@ pub fn run(spec: &SandboxSpec) -> Result<()> {
     }
 }
 
-/// Opens each source, so that it can still be mounted once its path is hidden.
-fn stage(binds: &[Bind]) -> Result<Vec<File>> {
-    binds
-        .iter()
-        .map(|b| {
-            File::open(&b.source).with_context(|| format!("cannot open {}", b.source.display()))
-        })
-        .collect()
+/// Opens each source, so that it can still be mounted once its path is hidden, and follows links of the
+/// target (`/etc/resolv.conf` may be one) while what they point to can be seen.
+fn stage(binds: &[Bind]) -> Result<Vec<(File, PathBuf)>> {
+    let one = |b: &Bind| {
+        let source =
+            File::open(&b.source).with_context(|| format!("cannot open {}", b.source.display()))?;
+        let target = fs::canonicalize(&b.target).unwrap_or_else(|_| b.target.clone());
+        Ok((source, target))
+    };
+    binds.iter().map(one).collect()
 }
 
 /// A fresh `/run` with the machine's empty directories, so that daemons of two pods do not meet there.
@@ -96,11 +98,10 @@ fn private_sys() {
     }
 }
 
-fn show(bind: &Bind, source: &File, noted: &mut File) -> Result<()> {
+fn show(bind: &Bind, source: &File, target: &Path, noted: &mut File) -> Result<()> {
     let directory = source.metadata()?.is_dir();
-    let target = real_target(&bind.target);
     if !target.exists() {
-        make_target(&target, directory, noted)
+        make_target(target, directory, noted)
             .with_context(|| format!("cannot make the mount point {}", target.display()))?;
     }
     let fd_path = PathBuf::from(format!(
@@ -109,7 +110,7 @@ fn show(bind: &Bind, source: &File, noted: &mut File) -> Result<()> {
     ));
     mount(
         Some(&fd_path),
-        &target,
+        target,
         NONE,
         MsFlags::MS_BIND | MsFlags::MS_REC,
         NONE,
@@ -123,18 +124,10 @@ fn show(bind: &Bind, source: &File, noted: &mut File) -> Result<()> {
     })?;
     if bind.read_only {
         let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-        mount(NONE, &target, NONE, flags, NONE)
+        mount(NONE, target, NONE, flags, NONE)
             .with_context(|| format!("cannot make {} read-only", target.display()))?;
     }
     Ok(())
-}
-
-/// Follows a symbolic link (as `/etc/resolv.conf` may be one) even when what it points to is hidden.
-fn real_target(target: &Path) -> PathBuf {
-    match fs::read_link(target) {
-        Ok(link) => target.parent().unwrap_or(Path::new("/")).join(link),
-        Err(_) => target.to_owned(),
-    }
 }
 
 fn make_target(target: &Path, directory: bool, noted: &mut File) -> Result<()> {
