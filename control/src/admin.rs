@@ -8,8 +8,8 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use warren_admin::types::{
-    ClientView, ComponentStatus, ConfigView, PolicyView, ServiceView, Timestamp, Warning as WarningView,
-    WorkloadView,
+    CertView, ClientView, ComponentStatus, ConfigView, PolicyView, ServiceView, Timestamp,
+    Warning as WarningView, WorkloadView,
 };
 use warren_admin::{Admin, LogHandle};
 
@@ -29,6 +29,8 @@ pub struct Sources {
     pub clients: Clients,
     /// Whether the source was read once.
     pub synced: watch::Receiver<bool>,
+    /// Certificates of the CA.
+    pub certs: Vec<CertView>,
     /// Settings in force.
     pub settings: BTreeMap<String, Value>,
     /// Counters.
@@ -44,16 +46,31 @@ pub fn bound(settings: &mut BTreeMap<String, Value>, name: &str, address: Socket
 pub fn routes(sources: Sources, registry: Arc<Registry>, log: LogHandle) -> Admin {
     let started = Timestamp::now();
     let s = Arc::new(sources);
-    let (status, workloads, services, policies, warnings, config, ready) =
-        (s.clone(), s.clone(), s.clone(), s.clone(), s.clone(), s.clone(), s);
+    let certs = s.clone();
+    let (status, workloads, services, policies, warnings, config, ready) = (
+        s.clone(),
+        s.clone(),
+        s.clone(),
+        s.clone(),
+        s.clone(),
+        s.clone(),
+        s,
+    );
     Admin::new("warren-control")
         .route("/status", move || {
-            let status = ComponentStatus { started, ..component(&status) };
+            let status = ComponentStatus {
+                started,
+                ..component(&status)
+            };
             async move { status }
         })
         .route("/workloads", move || {
-            let mut views: Vec<WorkloadView> =
-                workloads.index.read().workloads().map(|w| (&**w).into()).collect();
+            let mut views: Vec<WorkloadView> = workloads
+                .index
+                .read()
+                .workloads()
+                .map(|w| (&**w).into())
+                .collect();
             views.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
             async move { views }
         })
@@ -62,13 +79,21 @@ pub fn routes(sources: Sources, registry: Arc<Registry>, log: LogHandle) -> Admi
             async move { views }
         })
         .route("/policies", move || {
-            let mut views: Vec<PolicyView> =
-                policies.index.read().policies().map(|p| (&**p).into()).collect();
+            let mut views: Vec<PolicyView> = policies
+                .index
+                .read()
+                .policies()
+                .map(|p| (&**p).into())
+                .collect();
             views.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
             async move { views }
         })
         .route("/warnings", move || {
             let views: Vec<WarningView> = warnings.warnings.all().into_iter().map(view).collect();
+            async move { views }
+        })
+        .route("/certs", move || {
+            let views = certs.certs.clone();
             async move { views }
         })
         .route("/config", move || {
@@ -92,8 +117,15 @@ fn component(s: &Sources) -> ComponentStatus {
     }
     status.clients = s.clients.all().into_iter().map(client).collect();
     status.warnings = Some(s.warnings.len());
-    let counts = [("workloads", workloads), ("services", services), ("policies", policies)];
-    status.details = counts.into_iter().map(|(k, v)| (k.to_owned(), v.to_string())).collect();
+    let counts = [
+        ("workloads", workloads),
+        ("services", services),
+        ("policies", policies),
+    ];
+    status.details = counts
+        .into_iter()
+        .map(|(k, v)| (k.to_owned(), v.to_string()))
+        .collect();
     status
 }
 
@@ -129,7 +161,11 @@ fn service_views(index: &SharedIndex) -> Vec<ServiceView> {
 
 fn view(w: Warning) -> WarningView {
     let (kind, namespace, name) = match &w.object {
-        Some(key) => (key.kind.to_string(), key.id.namespace.to_string(), key.id.name.to_string()),
+        Some(key) => (
+            key.kind.to_string(),
+            key.id.namespace.to_string(),
+            key.id.name.to_string(),
+        ),
         None => (String::new(), String::new(), String::new()),
     };
     WarningView {

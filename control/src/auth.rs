@@ -128,7 +128,10 @@ struct Reference {
 impl Authenticator {
     /// An authenticator; the keys are read at the first token.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, keys: Mutex::new(None) }
+        Self {
+            settings,
+            keys: Mutex::new(None),
+        }
     }
 
     /// Checks a token.
@@ -136,9 +139,13 @@ impl Authenticator {
     /// # Errors
     /// See [`AuthError`].
     pub fn authenticate(&self, token: &str) -> Result<Caller, AuthError> {
-        let header = decode_header(token).map_err(|e| AuthError::Token(format!("not a JWT: {e}")))?;
+        let header =
+            decode_header(token).map_err(|e| AuthError::Token(format!("not a JWT: {e}")))?;
         if !ALGORITHMS.contains(&header.alg) {
-            return Err(AuthError::Token(format!("algorithm {:?} is not RS256 or ES256", header.alg)));
+            return Err(AuthError::Token(format!(
+                "algorithm {:?} is not RS256 or ES256",
+                header.alg
+            )));
         }
         let keys = self.keys()?;
         let candidates: Vec<&Jwk> = match &header.kid {
@@ -156,26 +163,36 @@ impl Authenticator {
     }
 
     fn check(&self, token: &str, jwk: &Jwk, algorithm: Algorithm) -> Result<Claims, AuthError> {
-        let key = DecodingKey::from_jwk(jwk).map_err(|e| AuthError::Token(format!("unusable key: {e}")))?;
+        let key = DecodingKey::from_jwk(jwk)
+            .map_err(|e| AuthError::Token(format!("unusable key: {e}")))?;
         let mut validation = Validation::new(algorithm);
         validation.leeway = LEEWAY_SECONDS;
         validation.validate_nbf = true;
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         validation.set_issuer(&[&self.settings.issuer]);
         validation.set_audience(&self.settings.audiences);
-        decode::<Claims>(token, &key, &validation).map(|data| data.claims).map_err(|e| self.explain(&e))
+        decode::<Claims>(token, &key, &validation)
+            .map(|data| data.claims)
+            .map_err(|e| self.explain(&e))
     }
 
     fn explain(&self, error: &jsonwebtoken::errors::Error) -> AuthError {
         let claim = |claim, problem: String| AuthError::Claim { claim, problem };
         match error.kind() {
-            ErrorKind::ExpiredSignature => claim("exp", "it has expired; the platform has to renew it".into()),
-            ErrorKind::ImmatureSignature => claim("nbf", "it is not valid yet; compare the clocks".into()),
-            ErrorKind::InvalidIssuer => claim("iss", format!("not `{}`", self.settings.issuer)),
-            ErrorKind::InvalidAudience => {
-                claim("aud", format!("none of {}", self.settings.audiences.join(", ")))
+            ErrorKind::ExpiredSignature => {
+                claim("exp", "it has expired; the platform has to renew it".into())
             }
-            ErrorKind::InvalidSignature => AuthError::Token("its signature is not by the issuer's key".into()),
+            ErrorKind::ImmatureSignature => {
+                claim("nbf", "it is not valid yet; compare the clocks".into())
+            }
+            ErrorKind::InvalidIssuer => claim("iss", format!("not `{}`", self.settings.issuer)),
+            ErrorKind::InvalidAudience => claim(
+                "aud",
+                format!("none of {}", self.settings.audiences.join(", ")),
+            ),
+            ErrorKind::InvalidSignature => {
+                AuthError::Token("its signature is not by the issuer's key".into())
+            }
             _ => AuthError::Token(error.to_string()),
         }
     }
@@ -187,8 +204,13 @@ impl Authenticator {
             return Ok(keys.set.clone());
         }
         let path = &self.settings.jwks;
-        let bad = |problem: String| AuthError::Keys { path: path.clone(), problem };
-        let modified = fs::metadata(path).and_then(|m| m.modified()).map_err(|e| bad(e.to_string()));
+        let bad = |problem: String| AuthError::Keys {
+            path: path.clone(),
+            problem,
+        };
+        let modified = fs::metadata(path)
+            .and_then(|m| m.modified())
+            .map_err(|e| bad(e.to_string()));
         let read = modified.and_then(|modified| {
             if let Some(keys) = known.as_ref().filter(|k| k.modified == modified) {
                 return Ok((modified, keys.set.clone()));
@@ -199,7 +221,11 @@ impl Authenticator {
         });
         match (read, known.as_mut()) {
             (Ok((modified, set)), _) => {
-                *known = Some(Keys { checked: Instant::now(), modified, set: set.clone() });
+                *known = Some(Keys {
+                    checked: Instant::now(),
+                    modified,
+                    set: set.clone(),
+                });
                 Ok(set)
             }
             (Err(error), Some(keys)) => {
@@ -213,15 +239,33 @@ impl Authenticator {
 }
 
 fn caller(claims: Claims) -> Result<Caller, AuthError> {
-    let missing = |problem: &str| AuthError::Claim { claim: "kubernetes.io", problem: problem.to_owned() };
-    let k = claims.kubernetes.ok_or_else(|| missing("missing; only service account tokens are taken"))?;
-    let node = k.node.ok_or_else(|| missing("names no node; only tokens bound to a node are taken"))?;
-    let pod = k.pod.ok_or_else(|| missing("names no pod; only tokens bound to a pod are taken"))?;
-    let subject = format!("system:serviceaccount:{}:{}", k.namespace, k.serviceaccount.name);
+    let missing = |problem: &str| AuthError::Claim {
+        claim: "kubernetes.io",
+        problem: problem.to_owned(),
+    };
+    let k = claims
+        .kubernetes
+        .ok_or_else(|| missing("missing; only service account tokens are taken"))?;
+    let node = k
+        .node
+        .ok_or_else(|| missing("names no node; only tokens bound to a node are taken"))?;
+    let pod = k
+        .pod
+        .ok_or_else(|| missing("names no pod; only tokens bound to a pod are taken"))?;
+    let subject = format!(
+        "system:serviceaccount:{}:{}",
+        k.namespace, k.serviceaccount.name
+    );
     if !claims.sub.is_empty() && claims.sub != subject {
-        return Err(AuthError::Claim { claim: "sub", problem: format!("`{}` is not `{subject}`", claims.sub) });
+        return Err(AuthError::Claim {
+            claim: "sub",
+            problem: format!("`{}` is not `{subject}`", claims.sub),
+        });
     }
-    if [&k.namespace, &k.serviceaccount.name, &node.name, &pod.name].iter().any(|s| s.is_empty()) {
+    if [&k.namespace, &k.serviceaccount.name, &node.name, &pod.name]
+        .iter()
+        .any(|s| s.is_empty())
+    {
         return Err(missing("an empty name"));
     }
     Ok(Caller {
@@ -238,7 +282,15 @@ fn caller(claims: Claims) -> Result<Caller, AuthError> {
 /// # Errors
 /// There is none.
 pub fn bearer(metadata: &MetadataMap) -> Result<&str, AuthError> {
-    let value = metadata.get("authorization").and_then(|v| v.to_str().ok()).ok_or(AuthError::Missing)?;
-    let token = value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer "));
-    token.map(str::trim).filter(|t| !t.is_empty()).ok_or(AuthError::Missing)
+    let value = metadata
+        .get("authorization")
+        .and_then(|v| v.to_str().ok())
+        .ok_or(AuthError::Missing)?;
+    let token = value
+        .strip_prefix("Bearer ")
+        .or_else(|| value.strip_prefix("bearer "));
+    token
+        .map(str::trim)
+        .filter(|t| !t.is_empty())
+        .ok_or(AuthError::Missing)
 }

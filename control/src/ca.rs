@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use time::OffsetDateTime;
 
@@ -80,7 +80,12 @@ impl Authority {
         root: String,
         not_after: OffsetDateTime,
     ) -> Self {
-        Self { issuer, intermediates, root, not_after }
+        Self {
+            issuer,
+            intermediates,
+            root,
+            not_after,
+        }
     }
 
     /// Makes a root.
@@ -90,8 +95,12 @@ impl Authority {
     pub fn self_signed(key: KeyPair, trust_domain: &str) -> Result<Self, CaError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::OrganizationName, trust_domain);
-        params.distinguished_name.push(DnType::CommonName, "Warren root");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, trust_domain);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Warren root");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.not_before = now() - BACKDATE;
@@ -99,7 +108,12 @@ impl Authority {
         params.serial_number = Some(serial());
         let root = params.self_signed(&key)?.pem();
         let not_after = params.not_after;
-        Ok(Self { issuer: Issuer::new(params, key), intermediates: Vec::new(), root, not_after })
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            intermediates: Vec::new(),
+            root,
+            not_after,
+        })
     }
 
     /// PEM of the root.
@@ -107,11 +121,21 @@ impl Authority {
         &self.root
     }
 
+    /// PEM of the certificates between leaf and root.
+    pub fn intermediates(&self) -> &[String] {
+        &self.intermediates
+    }
+
     /// Signs `key` for `subject`; the life is cut where the issuing certificate ends before.
     ///
     /// # Errors
     /// The issuing certificate has ended, or the library refuses.
-    pub fn sign(&self, key: &impl PublicKeyData, subject: &Subject, life: Duration) -> Result<Signed, CaError> {
+    pub fn sign(
+        &self,
+        key: &impl PublicKeyData,
+        subject: &Subject,
+        life: Duration,
+    ) -> Result<Signed, CaError> {
         if self.not_after <= now() {
             return Err(CaError::IssuerExpired(self.not_after));
         }
@@ -119,21 +143,37 @@ impl Authority {
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = match subject {
             Subject::Spiffe(id) => vec![SanType::URI(id.as_str().try_into()?)],
-            Subject::Server(names) => names.iter().map(|n| server_name(n)).collect::<Result<_, _>>()?,
+            Subject::Server(names) => names
+                .iter()
+                .map(|n| server_name(n))
+                .collect::<Result<_, _>>()?,
         };
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         params.use_authority_key_identifier_extension = true;
         params.not_before = now() - BACKDATE;
         params.not_after = (now() + life).min(self.not_after);
         let serial = serial();
         params.serial_number = Some(serial.clone());
         let leaf = params.signed_by(key, &self.issuer)?.pem();
-        let chain = [leaf].into_iter().chain(self.intermediates.iter().cloned()).chain([self.root.clone()]);
-        let serial = serial.to_bytes().iter().map(|b| format!("{b:02x}")).collect();
-        Ok(Signed { chain: chain.collect(), not_after: params.not_after, serial })
+        let chain = [leaf]
+            .into_iter()
+            .chain(self.intermediates.iter().cloned())
+            .chain([self.root.clone()]);
+        let serial = serial
+            .to_bytes()
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        Ok(Signed {
+            chain: chain.collect(),
+            not_after: params.not_after,
+            serial,
+        })
     }
 }
 

@@ -167,7 +167,9 @@ impl Index {
             Object::Pod(pod) => self.put_pod(Some(pod), &pod.meta.id),
             Object::Service(service) => self.put_service(Some(service), &service.meta.id),
             Object::EndpointSlice(slice) => self.put_slice(Some(slice), &slice.meta.id),
-            Object::AuthorizationPolicy(meta, spec) => self.put_authorization(Some((meta, spec)), &meta.id),
+            Object::AuthorizationPolicy(meta, spec) => {
+                self.put_authorization(Some((meta, spec)), &meta.id)
+            }
             Object::PeerAuthentication(meta, spec) => self.put_peer(Some((meta, spec)), &meta.id),
         }
     }

@@ -82,10 +82,27 @@ impl Metrics {
 
     fn register(&self, r: &mut Registry) {
         r.register("xds_pushes", "xDS responses sent", self.pushes.clone());
-        r.register("xds_resources", "Resources and removals in xDS responses", self.resources.clone());
-        r.register_with_unit("xds_sent", "Bytes of xDS responses", Unit::Bytes, self.bytes.clone());
-        r.register("xds_nacks", "xDS responses that clients refused", self.nacks.clone());
-        r.register("xds_streams_refused", "xDS streams refused", self.streams_refused.clone());
+        r.register(
+            "xds_resources",
+            "Resources and removals in xDS responses",
+            self.resources.clone(),
+        );
+        r.register_with_unit(
+            "xds_sent",
+            "Bytes of xDS responses",
+            Unit::Bytes,
+            self.bytes.clone(),
+        );
+        r.register(
+            "xds_nacks",
+            "xDS responses that clients refused",
+            self.nacks.clone(),
+        );
+        r.register(
+            "xds_streams_refused",
+            "xDS streams refused",
+            self.streams_refused.clone(),
+        );
         r.register_with_unit(
             "xds_push_latency",
             "Time from a change to the response that carries it",
@@ -99,11 +116,31 @@ impl Metrics {
             self.index_seconds.clone(),
         );
         r.register("events", "Events from the source", self.events.clone());
-        r.register("xds_clients", "Connected tunnels, agents and waypoints", self.clients.clone());
-        r.register("published", "Published workloads, services and policies", self.published.clone());
-        r.register("object_warnings", "Objects that could not be honoured, wholly or in part", self.warnings.clone());
-        r.register("certificates_issued", "Certificates issued", self.issued.clone());
-        r.register("certificates_refused", "Certificate requests refused", self.refused.clone());
+        r.register(
+            "xds_clients",
+            "Connected tunnels, agents and waypoints",
+            self.clients.clone(),
+        );
+        r.register(
+            "published",
+            "Published workloads, services and policies",
+            self.published.clone(),
+        );
+        r.register(
+            "object_warnings",
+            "Objects that could not be honoured, wholly or in part",
+            self.warnings.clone(),
+        );
+        r.register(
+            "certificates_issued",
+            "Certificates issued",
+            self.issued.clone(),
+        );
+        r.register(
+            "certificates_refused",
+            "Certificate requests refused",
+            self.refused.clone(),
+        );
     }
 
     /// Counts a response.
@@ -116,14 +153,20 @@ impl Metrics {
             },
         };
         self.pushes.get_or_create(&label).inc();
-        self.resources.get_or_create(&label).inc_by(resources as u64);
+        self.resources
+            .get_or_create(&label)
+            .inc_by(resources as u64);
         self.bytes.get_or_create(&label).inc_by(bytes);
         self.push_latency.observe(latency.as_secs_f64());
     }
 
     /// Notes how much is published.
     pub fn sizes(&self, (workloads, services, policies): (usize, usize, usize)) {
-        for (resource, n) in [("workload", workloads), ("service", services), ("policy", policies)] {
+        for (resource, n) in [
+            ("workload", workloads),
+            ("service", services),
+            ("policy", policies),
+        ] {
             let gauge = self.published.get_or_create(&TypeLabel { resource });
             gauge.set(i64::try_from(n).unwrap_or(i64::MAX));
         }

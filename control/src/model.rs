@@ -64,7 +64,10 @@ pub struct Id {
 impl Id {
     /// Builds one.
     pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 
@@ -168,7 +171,10 @@ impl Object {
             Self::AuthorizationPolicy(..) => Kind::AuthorizationPolicy,
             Self::PeerAuthentication(..) => Kind::PeerAuthentication,
         };
-        ObjectKey { kind, id: self.meta().id.clone() }
+        ObjectKey {
+            kind,
+            id: self.meta().id.clone(),
+        }
     }
 }
 

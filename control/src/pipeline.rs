@@ -87,7 +87,9 @@ impl Pipeline {
         self.metrics.events.inc_by(events as u64);
         self.metrics.index_seconds.observe(elapsed.as_secs_f64());
         self.metrics.sizes(sizes);
-        self.metrics.warnings.set(i64::try_from(self.warnings.len()).unwrap_or(i64::MAX));
+        self.metrics
+            .warnings
+            .set(i64::try_from(self.warnings.len()).unwrap_or(i64::MAX));
         if events == 0 {
             return;
         }

@@ -60,29 +60,42 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
         warnings: parts.warnings.clone(),
         clients: parts.clients.clone(),
         synced: synced.clone(),
+        certs: files::views(&parts.authority),
         settings: view,
         metrics: parts.metrics.clone(),
     };
     let table = admin::routes(sources, registry, log);
     let socket = settings.run_dir.join("control-admin.sock");
-    table.serve_unix(&socket).with_context(|| format!("cannot serve on {}", socket.display()))?;
+    table
+        .serve_unix(&socket)
+        .with_context(|| format!("cannot serve on {}", socket.display()))?;
     let debugging = table
         .serve_tcp(settings.debug_addr)
         .await
         .with_context(|| format!("cannot listen on --debug-addr {}", settings.debug_addr))?;
     tracing::info!(xds = %listener.local_addr()?, debug = %debugging, admin = %socket.display(), config = %serde_json::to_string(&settings.view())?, "starting");
 
-    let server = tokio::spawn(parts.clone().serve(settings, listener, synced, stop.clone()));
+    let server = tokio::spawn(
+        parts
+            .clone()
+            .serve(settings, listener, synced, stop.clone()),
+    );
     let ended = wait(source, &stop).await;
     stop.cancel();
     if tokio::time::timeout(SHUTDOWN_LIMIT, server).await.is_err() {
-        tracing::warn!("connections did not end within {} s and are cut off", SHUTDOWN_LIMIT.as_secs());
+        tracing::warn!(
+            "connections did not end within {} s and are cut off",
+            SHUTDOWN_LIMIT.as_secs()
+        );
     }
     ended
 }
 
 /// Waits for a signal, or for the source to fail.
-async fn wait(source: JoinHandle<anyhow::Result<()>>, stop: &CancellationToken) -> anyhow::Result<()> {
+async fn wait(
+    source: JoinHandle<anyhow::Result<()>>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     tokio::select! {
         signal = warren_admin::shutdown::requested() => {
             tracing::info!(signal = signal?, "shutting down");
@@ -96,9 +109,11 @@ async fn wait(source: JoinHandle<anyhow::Result<()>>, stop: &CancellationToken) 
 fn authority(settings: &Settings) -> anyhow::Result<Authority> {
     let given = (&settings.ca_cert, &settings.ca_key, &settings.root_cert);
     let authority = match given {
-        (Some(cert), Some(key), Some(root)) => {
-            files::load(&files::Given { cert: cert.clone(), key: key.clone(), root: root.clone() })
-        }
+        (Some(cert), Some(key), Some(root)) => files::load(&files::Given {
+            cert: cert.clone(),
+            key: key.clone(),
+            root: root.clone(),
+        }),
         _ => files::own(&settings.state_dir, &settings.trust_domain),
     };
     authority.context("cannot set up the CA")
@@ -107,7 +122,8 @@ fn authority(settings: &Settings) -> anyhow::Result<Authority> {
 /// Agents, tunnels and the CLI read the root from here.
 fn publish_root(settings: &Settings, authority: &Authority) -> anyhow::Result<()> {
     let run = &settings.run_dir;
-    std::fs::create_dir_all(run).with_context(|| format!("cannot create --run-dir {}", run.display()))?;
+    std::fs::create_dir_all(run)
+        .with_context(|| format!("cannot create --run-dir {}", run.display()))?;
     let path = run.join("root-cert.pem");
     files::write_atomic(&path, authority.root().as_bytes(), 0o644)
         .with_context(|| format!("cannot write {}", path.display()))
@@ -163,7 +179,10 @@ impl Parts {
         };
         tokio::spawn(pipeline.run(batches, synced, stop.clone()));
         let SourceSetting::Dir(path) = &settings.source;
-        let source = DirSource { path: path.clone(), warnings: self.warnings.clone() };
+        let source = DirSource {
+            path: path.clone(),
+            warnings: self.warnings.clone(),
+        };
         (receiver, tokio::spawn(source.run(sender, stop.clone())))
     }
 
@@ -176,7 +195,9 @@ impl Parts {
         mut synced: watch::Receiver<bool>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
-        let Some(ready) = stop.run_until_cancelled(synced.wait_for(|s| *s)).await else { return Ok(()) };
+        let Some(ready) = stop.run_until_cancelled(synced.wait_for(|s| *s)).await else {
+            return Ok(());
+        };
         drop(ready?);
         let names = settings.server_names();
         let certificate = ServerCert::issue(&self.authority, &names)?;

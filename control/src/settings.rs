@@ -27,22 +27,46 @@ pub struct Settings {
     #[arg(long, env = "WARREN_DEBUG_ADDR", default_value = "127.0.0.1:15014")]
     pub debug_addr: SocketAddr,
     /// DNS name or IP address in the server's certificate, beside `localhost` and a specific --xds-addr; may be repeated
-    #[arg(long, env = "WARREN_XDS_SAN", value_delimiter = ',', default_value = "warren-control.warren-system.svc")]
+    #[arg(
+        long,
+        env = "WARREN_XDS_SAN",
+        value_delimiter = ',',
+        default_value = "warren-control.warren-system.svc"
+    )]
     pub xds_san: Vec<String>,
     /// Service accounts that may read the mesh: `NAMESPACE/NAME`, `NAMESPACE/*` or `*`; may be repeated
-    #[arg(long, env = "WARREN_XDS_CLIENTS", value_delimiter = ',', default_value = "warren-system/*")]
+    #[arg(
+        long,
+        env = "WARREN_XDS_CLIENTS",
+        value_delimiter = ',',
+        default_value = "warren-system/*"
+    )]
     pub xds_clients: Vec<String>,
     /// Service accounts of tunnels, which get certificates for the pods of their node; may be repeated
-    #[arg(long, env = "WARREN_TUNNEL_ACCOUNT", value_delimiter = ',', default_value = "warren-system/warren-ztunnel")]
+    #[arg(
+        long,
+        env = "WARREN_TUNNEL_ACCOUNT",
+        value_delimiter = ',',
+        default_value = "warren-system/warren-ztunnel"
+    )]
     pub tunnel_account: Vec<String>,
     /// JWKS file with the keys that sign tokens
     #[arg(long, env = "WARREN_JWKS")]
     pub jwks: PathBuf,
     /// Issuer of tokens
-    #[arg(long, env = "WARREN_TOKEN_ISSUER", default_value = "https://kubernetes.default.svc.cluster.local")]
+    #[arg(
+        long,
+        env = "WARREN_TOKEN_ISSUER",
+        default_value = "https://kubernetes.default.svc.cluster.local"
+    )]
     pub token_issuer: String,
     /// Audience of tokens; `istio-ca` is taken as well; may be repeated
-    #[arg(long, env = "WARREN_TOKEN_AUDIENCE", value_delimiter = ',', default_value = "warren-ca")]
+    #[arg(
+        long,
+        env = "WARREN_TOKEN_AUDIENCE",
+        value_delimiter = ',',
+        default_value = "warren-ca"
+    )]
     pub token_audience: Vec<String>,
     /// Trust domain of all identities
     #[arg(long, env = "WARREN_TRUST_DOMAIN", default_value = "cluster.local")]
@@ -107,7 +131,11 @@ impl Settings {
     /// Names of the server's certificate.
     pub fn server_names(&self) -> Vec<String> {
         let bound = self.xds_addr.ip();
-        let own = if bound.is_unspecified() { None } else { Some(bound.to_string()) };
+        let own = if bound.is_unspecified() {
+            None
+        } else {
+            Some(bound.to_string())
+        };
         let mut names: Vec<String> = self.xds_san.iter().cloned().chain(own).collect();
         for name in ["localhost", "127.0.0.1", "::1"] {
             if !names.iter().any(|n| n == name) {
@@ -168,7 +196,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         };
         let count: u64 = number.parse().map_err(|_| bad())?;
         number.clear();
-        total = count.checked_mul(unit).and_then(|s| total.checked_add(s)).ok_or_else(bad)?;
+        total = count
+            .checked_mul(unit)
+            .and_then(|s| total.checked_add(s))
+            .ok_or_else(bad)?;
     }
     // Certificates count in seconds, and 100 years are for ever.
     if !number.is_empty() || total == 0 || total > 100 * 365 * 86_400 {
@@ -185,7 +216,16 @@ mod tests {
     fn durations() {
         assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
         assert_eq!(duration("1h30m5s"), Ok(Duration::from_secs(5_405)));
-        for bad in ["", "0s", "10", "h", "5x", "-1s", "99999999999999999999s", "1000000d"] {
+        for bad in [
+            "",
+            "0s",
+            "10",
+            "h",
+            "5x",
+            "-1s",
+            "99999999999999999999s",
+            "1000000d",
+        ] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }
@@ -196,10 +236,15 @@ mod tests {
         let base = ["--source", "dir:/m", "--jwks", "/j"];
         let settings = parse(&base).expect("enough");
         assert_eq!(settings.audiences(), ["warren-ca", "istio-ca"]);
-        assert!(settings.server_names().contains(&"warren-control.warren-system.svc".to_owned()));
+        assert!(
+            settings
+                .server_names()
+                .contains(&"warren-control.warren-system.svc".to_owned())
+        );
         assert!(parse(&["--source", "/m", "--jwks", "/j"]).is_err());
         assert!(parse(&[&base[..], &["--ca-cert", "/c"]].concat()).is_err());
-        let addressed = parse(&[&base[..], &["--xds-addr", "10.0.0.1:15012"]].concat()).expect("enough");
+        let addressed =
+            parse(&[&base[..], &["--xds-addr", "10.0.0.1:15012"]].concat()).expect("enough");
         assert!(addressed.server_names().contains(&"10.0.0.1".to_owned()));
     }
 }

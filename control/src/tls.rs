@@ -52,20 +52,33 @@ impl ServerCert {
     /// # Errors
     /// The CA refuses, or a name is none.
     pub fn issue(authority: &Authority, names: &[String]) -> anyhow::Result<Arc<Self>> {
-        Ok(Arc::new(Self(ArcSwap::from_pointee(certified(authority, names)?))))
+        Ok(Arc::new(Self(ArcSwap::from_pointee(certified(
+            authority, names,
+        )?))))
     }
 
     /// Renews the certificate at half of its life until `stop`.
-    pub async fn renew(self: Arc<Self>, authority: Arc<Authority>, names: Vec<String>, stop: CancellationToken) {
+    pub async fn renew(
+        self: Arc<Self>,
+        authority: Arc<Authority>,
+        names: Vec<String>,
+        stop: CancellationToken,
+    ) {
         let mut pause = SERVER_LIFE / 2;
-        while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        while stop
+            .run_until_cancelled(tokio::time::sleep(pause))
+            .await
+            .is_some()
+        {
             match certified(&authority, &names) {
                 Ok(key) => {
                     self.0.store(Arc::new(key));
                     pause = SERVER_LIFE / 2;
                 }
                 Err(e) => {
-                    tracing::error!("cannot renew the server's certificate: {e:#}; the old one stays in use");
+                    tracing::error!(
+                        "cannot renew the server's certificate: {e:#}; the old one stays in use"
+                    );
                     pause = RETRY;
                 }
             }
@@ -112,7 +125,9 @@ pub fn accept(
     let slots = Arc::new(Semaphore::new(HANDSHAKES));
     tokio::spawn(stop.run_until_cancelled_owned(async move {
         loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            let Ok(slot) = slots.clone().acquire_owned().await else {
+                return;
+            };
             match listener.accept().await {
                 Ok((stream, address)) => {
                     let (acceptor, sender) = (acceptor.clone(), sender.clone());
@@ -134,12 +149,19 @@ pub fn accept(
     receiver
 }
 
-async fn handshake(acceptor: TlsAcceptor, stream: TcpStream, address: SocketAddr) -> Option<Connection> {
+async fn handshake(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> Option<Connection> {
     if let Err(e) = stream.set_nodelay(true) {
         tracing::debug!(%address, "cannot set TCP_NODELAY: {e}");
     }
     match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => Some(Connection { stream, peer: Peer(address) }),
+        Ok(Ok(stream)) => Some(Connection {
+            stream,
+            peer: Peer(address),
+        }),
         Ok(Err(e)) => {
             tracing::warn!(%address, "TLS handshake failed: {e}");
             None
@@ -167,13 +189,21 @@ impl Connected for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

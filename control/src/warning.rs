@@ -27,12 +27,22 @@ impl Warning {
         reason: impl Into<String>,
         next_step: impl Into<String>,
     ) -> Self {
-        Self { origin, object: Some(object), reason: reason.into(), next_step: next_step.into() }
+        Self {
+            origin,
+            object: Some(object),
+            reason: reason.into(),
+            next_step: next_step.into(),
+        }
     }
 
     /// A warning about a place in a file.
     pub fn file(origin: Origin, reason: impl Into<String>, next_step: impl Into<String>) -> Self {
-        Self { origin: Some(origin), object: None, reason: reason.into(), next_step: next_step.into() }
+        Self {
+            origin: Some(origin),
+            object: None,
+            reason: reason.into(),
+            next_step: next_step.into(),
+        }
     }
 }
 
@@ -82,7 +92,12 @@ impl WarningStore {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(Vec::len).sum()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .map(Vec::len)
+            .sum()
     }
 
     /// Whether there are none.

@@ -39,6 +39,8 @@ impl Type {
 
     /// The type of a URL.
     pub fn of(url: &str) -> Option<Self> {
-        [Self::Authorization, Self::Address].into_iter().find(|t| t.url() == url)
+        [Self::Authorization, Self::Address]
+            .into_iter()
+            .find(|t| t.url() == url)
     }
 }

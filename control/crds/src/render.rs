@@ -20,7 +20,10 @@ pub fn render() -> Result<Vec<(String, String)>, serde_saphyr::SerializeError> {
         .map(|crd| {
             let name = format!("{}.yaml", crd.metadata.name.as_deref().unwrap_or_default());
             let text = serde_saphyr::to_string(crd)?;
-            Ok((name, format!("# Generated from control/crds; do not edit.\n{text}")))
+            Ok((
+                name,
+                format!("# Generated from control/crds; do not edit.\n{text}"),
+            ))
         })
         .collect()
 }

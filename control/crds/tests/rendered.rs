@@ -22,7 +22,10 @@ fn committed_files_are_up_to_date() {
         .map(|e| e.expect("entry").file_name().into_string().expect("UTF-8"))
         .collect();
     names.sort();
-    assert_eq!(names, rendered.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>());
+    assert_eq!(
+        names,
+        rendered.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>()
+    );
     for (name, text) in rendered {
         let on_disk = std::fs::read_to_string(dir.join(&name)).expect("file");
         assert!(
@@ -37,7 +40,11 @@ fn schemas_are_structural() {
     for crd in warren_crds::render::definitions() {
         let text = serde_json::to_string(&crd).expect("JSON");
         for forbidden in ["$ref", "patternProperties", "\"definitions\"", "\"$defs\""] {
-            assert!(!text.contains(forbidden), "{:?} contains {forbidden}", crd.metadata.name);
+            assert!(
+                !text.contains(forbidden),
+                "{:?} contains {forbidden}",
+                crd.metadata.name
+            );
         }
         assert!(text.contains("openAPIV3Schema"));
     }

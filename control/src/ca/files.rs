@@ -4,11 +4,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rcgen::{Issuer, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use time::OffsetDateTime;
+use warren_admin::types::CertView;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
@@ -37,7 +39,11 @@ pub fn own(state: &Path, trust_domain: &str) -> Result<Authority, CaError> {
     let (key_path, root_path) = (state.join(KEY), state.join(ROOT));
     match (key_path.exists(), root_path.exists()) {
         (true, true) => {
-            let given = Given { cert: root_path.clone(), key: key_path, root: root_path };
+            let given = Given {
+                cert: root_path.clone(),
+                key: key_path,
+                root: root_path,
+            };
             load(&given)
         }
         (false, true) => Err(problem(
@@ -46,7 +52,8 @@ pub fn own(state: &Path, trust_domain: &str) -> Result<Authority, CaError> {
         )),
         (key_exists, false) => {
             let key = if key_exists {
-                KeyPair::from_pem(&read(&key_path)?).map_err(|e| problem(&key_path, &e.to_string()))?
+                KeyPair::from_pem(&read(&key_path)?)
+                    .map_err(|e| problem(&key_path, &e.to_string()))?
             } else {
                 let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
                 write_atomic(&key_path, key.serialize_pem().as_bytes(), 0o600)
@@ -71,33 +78,87 @@ pub fn load(given: &Given) -> Result<Authority, CaError> {
     let root = read(&given.root)?;
     let chain = certificates(&given.cert, &cert_pem)?;
     let roots = certificates(&given.root, &root)?;
-    let issuing = chain.first().ok_or_else(|| problem(&given.cert, "holds no certificate"))?;
-    let key = KeyPair::from_pem(&read(&given.key)?).map_err(|e| problem(&given.key, &e.to_string()))?;
+    let issuing = chain
+        .first()
+        .ok_or_else(|| problem(&given.cert, "holds no certificate"))?;
+    let key =
+        KeyPair::from_pem(&read(&given.key)?).map_err(|e| problem(&given.key, &e.to_string()))?;
     let parsed = parse(&given.cert, issuing)?;
     if !parsed.is_ca() {
-        return Err(problem(&given.cert, "its first certificate is not a CA certificate"));
+        return Err(problem(
+            &given.cert,
+            "its first certificate is not a CA certificate",
+        ));
     }
     if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
-        return Err(problem(&given.key, "does not belong to the first certificate"));
+        return Err(problem(
+            &given.key,
+            "does not belong to the first certificate",
+        ));
     }
     let top = parse(&given.cert, &chain[chain.len() - 1])?;
     let mut parsed_roots = Vec::new();
     for root in &roots {
         parsed_roots.push(parse(&given.root, root)?);
     }
-    if !parsed_roots.iter().any(|r| r.subject() == top.issuer() && top.verify_signature(Some(r.public_key())).is_ok()) {
-        return Err(problem(&given.root, "no root in it signed the end of the chain"));
+    if !parsed_roots
+        .iter()
+        .any(|r| r.subject() == top.issuer() && top.verify_signature(Some(r.public_key())).is_ok())
+    {
+        return Err(problem(
+            &given.root,
+            "no root in it signed the end of the chain",
+        ));
     }
     let not_after = OffsetDateTime::from_unix_timestamp(parsed.validity().not_after.timestamp())
         .unwrap_or(OffsetDateTime::UNIX_EPOCH);
     if not_after <= OffsetDateTime::now_utc() {
-        return Err(problem(&given.cert, &format!("expired at {not_after}; renew it")));
+        return Err(problem(
+            &given.cert,
+            &format!("expired at {not_after}; renew it"),
+        ));
     }
-    let issuer = Issuer::from_ca_cert_der(issuing, key).map_err(|e| problem(&given.cert, &e.to_string()))?;
+    let issuer =
+        Issuer::from_ca_cert_der(issuing, key).map_err(|e| problem(&given.cert, &e.to_string()))?;
     // A certificate that is a root itself does not travel twice.
-    let pem: Vec<String> =
-        chain.iter().filter(|c| !roots.contains(c)).map(|c| to_pem(c)).collect();
+    let pem: Vec<String> = chain
+        .iter()
+        .filter(|c| !roots.contains(c))
+        .map(|c| to_pem(c))
+        .collect();
     Ok(Authority::new(issuer, pem, root, not_after))
+}
+
+/// The CA's own certificates, for `/certs`.
+pub fn views(authority: &Authority) -> Vec<CertView> {
+    let intermediates = authority
+        .intermediates()
+        .iter()
+        .map(|pem| ("valid", pem.as_str()));
+    let all = intermediates.chain([("root", authority.root())]);
+    let parsed = all.flat_map(|(state, pem)| {
+        let ders = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
+        ders.filter_map(move |der| view(state, &der))
+    });
+    parsed.collect()
+}
+
+fn view(state: &str, der: &CertificateDer<'_>) -> Option<CertView> {
+    let (_, cert) = X509Certificate::from_der(der).ok()?;
+    let at = |t: x509_parser::time::ASN1Time| SystemTime::from(t.to_datetime()).into();
+    Some(CertView {
+        identity: cert.subject().to_string(),
+        state: state.to_owned(),
+        serial: cert
+            .raw_serial()
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect(),
+        not_before: Some(at(cert.validity().not_before)),
+        not_after: Some(at(cert.validity().not_after)),
+        renew_at: None,
+        error: None,
+    })
 }
 
 /// Writes a file so that readers see the old content or the new, never a part.
@@ -109,7 +170,11 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = dir.join(format!(".{name}.{}", std::process::id()));
     let _ = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
@@ -134,8 +199,15 @@ fn parse<'a>(path: &Path, der: &'a CertificateDer<'_>) -> Result<X509Certificate
 fn to_pem(der: &CertificateDer<'_>) -> String {
     use base64::Engine;
     let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|c| std::str::from_utf8(c).ok()).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    let lines: Vec<&str> = text
+        .as_bytes()
+        .chunks(64)
+        .filter_map(|c| std::str::from_utf8(c).ok())
+        .collect();
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        lines.join("\n")
+    )
 }
 
 fn file_error(path: &Path, error: io::Error) -> CaError {
@@ -143,5 +215,8 @@ fn file_error(path: &Path, error: io::Error) -> CaError {
 }
 
 fn problem(path: &Path, problem: &str) -> CaError {
-    CaError::File { path: path.display().to_string(), problem: problem.to_owned() }
+    CaError::File {
+        path: path.display().to_string(),
+        problem: problem.to_owned(),
+    }
 }

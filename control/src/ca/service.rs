@@ -35,7 +35,9 @@ pub enum Refused {
     #[error("{0}")]
     Identity(String),
     /// Only tunnels act for others.
-    #[error("service account {caller} may not ask for a certificate of {identity}: only tunnels ({tunnels}) act for others")]
+    #[error(
+        "service account {caller} may not ask for a certificate of {identity}: only tunnels ({tunnels}) act for others"
+    )]
     NotATunnel {
         /// Who asked.
         caller: String,
@@ -45,7 +47,9 @@ pub enum Refused {
         tunnels: String,
     },
     /// The identity has no pod there.
-    #[error("no pod on node {node} runs as {identity}: a tunnel gets certificates only for pods of its own node")]
+    #[error(
+        "no pod on node {node} runs as {identity}: a tunnel gets certificates only for pods of its own node"
+    )]
     NotOnNode {
         /// The token's node.
         node: String,
@@ -114,28 +118,46 @@ impl Certificates {
         self.check_pod(&caller)?;
         let identity = self.permitted(&caller, request)?;
         let key = csr::check(&request.csr, &identity.to_string())?;
-        let asked = u64::try_from(request.validity_duration).ok().filter(|s| *s != 0);
-        let life = asked.map_or(self.max_life, Duration::from_secs).min(self.max_life);
-        let signed = self.authority.sign(&key, &Subject::Spiffe(identity.to_string()), life)?;
+        let asked = u64::try_from(request.validity_duration)
+            .ok()
+            .filter(|s| *s != 0);
+        let life = asked
+            .map_or(self.max_life, Duration::from_secs)
+            .min(self.max_life);
+        let signed = self
+            .authority
+            .sign(&key, &Subject::Spiffe(identity.to_string()), life)?;
         Ok((identity, signed))
     }
 
     /// Where pods of the caller's account are known, the token's own has to be among them, as the token describes it.
     fn check_pod(&self, caller: &Caller) -> Result<(), Refused> {
         let refuse = |problem: String| {
-            Err(Refused::Pod { pod: format!("{}/{}", caller.namespace, caller.pod), problem })
+            Err(Refused::Pod {
+                pod: format!("{}/{}", caller.namespace, caller.pod),
+                problem,
+            })
         };
         let Some(pod) = self.placement.pod(&caller.namespace, &caller.pod) else {
-            if self.placement.knows_account(&caller.namespace, &caller.service_account) {
+            if self
+                .placement
+                .knows_account(&caller.namespace, &caller.service_account)
+            {
                 return refuse("is not known: it was deleted, or its Pod object is missing".into());
             }
             return Ok(());
         };
         if *pod.node != *caller.node {
-            return refuse(format!("is on node {}, not on {} as the token says", pod.node, caller.node));
+            return refuse(format!(
+                "is on node {}, not on {} as the token says",
+                pod.node, caller.node
+            ));
         }
         if *pod.service_account != *caller.service_account {
-            return refuse(format!("runs as {}, not as {}", pod.service_account, caller.service_account));
+            return refuse(format!(
+                "runs as {}, not as {}",
+                pod.service_account, caller.service_account
+            ));
         }
         if !pod.uid.is_empty() && !caller.pod_uid.is_empty() && *pod.uid != *caller.pod_uid {
             return refuse("was replaced by another one of the same name".into());
@@ -144,11 +166,25 @@ impl Certificates {
     }
 
     /// The identity that the caller asks for, where it may have it.
-    fn permitted(&self, caller: &Caller, request: &IstioCertificateRequest) -> Result<Identity, Refused> {
-        let own = Identity::new(&self.trust_domain, &caller.namespace, &caller.service_account);
-        let Some(asked) = impersonated(request) else { return Ok(own) };
+    fn permitted(
+        &self,
+        caller: &Caller,
+        request: &IstioCertificateRequest,
+    ) -> Result<Identity, Refused> {
+        let own = Identity::new(
+            &self.trust_domain,
+            &caller.namespace,
+            &caller.service_account,
+        );
+        let Some(asked) = impersonated(request) else {
+            return Ok(own);
+        };
         let identity: Identity =
-            asked.parse().map_err(|e: warren_core::identity::ParseIdentityError| Refused::Identity(e.to_string()))?;
+            asked
+                .parse()
+                .map_err(|e: warren_core::identity::ParseIdentityError| {
+                    Refused::Identity(e.to_string())
+                })?;
         if identity.trust_domain != self.trust_domain {
             return Err(Refused::Identity(format!(
                 "{identity} is of another trust domain than this mesh's, {}",
@@ -160,10 +196,20 @@ impl Certificates {
         }
         if !self.tunnels.contains(&caller.account()) {
             let tunnels = self.tunnels.join(", ");
-            return Err(Refused::NotATunnel { caller: caller.account(), identity, tunnels });
+            return Err(Refused::NotATunnel {
+                caller: caller.account(),
+                identity,
+                tunnels,
+            });
         }
-        if !self.placement.runs_on(&caller.node, &identity.namespace, &identity.service_account) {
-            return Err(Refused::NotOnNode { node: caller.node.clone(), identity });
+        if !self
+            .placement
+            .runs_on(&caller.node, &identity.namespace, &identity.service_account)
+        {
+            return Err(Refused::NotOnNode {
+                node: caller.node.clone(),
+                identity,
+            });
         }
         Ok(identity)
     }
@@ -179,11 +225,16 @@ impl IstioCertificateService for Certificates {
             Ok((identity, signed)) => {
                 self.metrics.issued.inc();
                 tracing::info!(%identity, serial = %signed.serial, not_after = %signed.not_after, "certificate issued");
-                Ok(Response::new(IstioCertificateResponse { cert_chain: signed.chain }))
+                Ok(Response::new(IstioCertificateResponse {
+                    cert_chain: signed.chain,
+                }))
             }
             Err(refused) => {
                 self.metrics.refuse(refused.reason());
-                tracing::warn!(asked = impersonated(request.get_ref()).unwrap_or_default(), "certificate refused: {refused}");
+                tracing::warn!(
+                    asked = impersonated(request.get_ref()).unwrap_or_default(),
+                    "certificate refused: {refused}"
+                );
                 Err(refused.into())
             }
         }
@@ -191,7 +242,14 @@ impl IstioCertificateService for Certificates {
 }
 
 fn impersonated(request: &IstioCertificateRequest) -> Option<&str> {
-    match request.metadata.as_ref()?.fields.get(IMPERSONATED)?.kind.as_ref()? {
+    match request
+        .metadata
+        .as_ref()?
+        .fields
+        .get(IMPERSONATED)?
+        .kind
+        .as_ref()?
+    {
         Kind::StringValue(text) => Some(text),
         _ => None,
     }

@@ -62,7 +62,11 @@ pub fn compile(meta: &Meta, spec: &AuthorizationPolicySpec) -> Result<Compiled, 
     let dry_run = match meta.annotations.get(DRY_RUN).map(String::as_str) {
         Some("true") => true,
         None | Some("false") => false,
-        Some(other) => return Err(format!("annotation {DRY_RUN}: `{other}` is neither true nor false")),
+        Some(other) => {
+            return Err(format!(
+                "annotation {DRY_RUN}: `{other}` is neither true nor false"
+            ));
+        }
     };
     let (action, audit) = match spec.action {
         crd::Action::Allow => (Action::Allow, dry_run.then_some(Audit::DryRun)),
@@ -84,13 +88,29 @@ pub fn compile(meta: &Meta, spec: &AuthorizationPolicySpec) -> Result<Compiled, 
     }
     let Compiler { mut notes, .. } = compiler;
     if given.is_empty() && spec.action != crd::Action::Allow {
-        notes.push(("a policy without rules never matches".into(), "add rules; `- {}` matches everything".into()));
+        notes.push((
+            "a policy without rules never matches".into(),
+            "add rules; `- {}` matches everything".into(),
+        ));
     }
-    Ok(Compiled { cover, action, audit, rules, notes })
+    Ok(Compiled {
+        cover,
+        action,
+        audit,
+        rules,
+        notes,
+    })
 }
 
-fn cover(spec: &AuthorizationPolicySpec, notes: &mut Vec<(String, String)>) -> Result<Cover, Invalid> {
-    let selector = spec.selector.as_ref().map(|s| s.match_labels.clone()).filter(|s| !s.is_empty());
+fn cover(
+    spec: &AuthorizationPolicySpec,
+    notes: &mut Vec<(String, String)>,
+) -> Result<Cover, Invalid> {
+    let selector = spec
+        .selector
+        .as_ref()
+        .map(|s| s.match_labels.clone())
+        .filter(|s| !s.is_empty());
     let Some(targets) = &spec.target_refs else {
         return Ok(selector.map_or(Cover::Wide, Cover::Selector));
     };
@@ -155,7 +175,9 @@ impl Compiler<'_> {
         let Some(from) = from else { return Ok(None) };
         let path = format!("{}.from", self.path);
         if from.is_empty() {
-            return Err(format!("{path} is empty: leave it out to match every source"));
+            return Err(format!(
+                "{path} is empty: leave it out to match every source"
+            ));
         }
         let mut matches = Vec::new();
         for (i, from) in from.iter().enumerate() {
@@ -168,7 +190,9 @@ impl Compiler<'_> {
         let Some(to) = to else { return Ok(None) };
         let path = format!("{}.to", self.path);
         if to.is_empty() {
-            return Err(format!("{path} is empty: leave it out to match every operation"));
+            return Err(format!(
+                "{path} is empty: leave it out to match every operation"
+            ));
         }
         let mut matches = Vec::new();
         for (i, to) in to.iter().enumerate() {
@@ -179,7 +203,9 @@ impl Compiler<'_> {
 
     fn operation(&mut self, path: &str, operation: &crd::Operation) -> Result<Match, Invalid> {
         if *operation == crd::Operation::default() {
-            return Err(format!("{path} is empty: leave `to` out to match every operation"));
+            return Err(format!(
+                "{path} is empty: leave `to` out to match every operation"
+            ));
         }
         let http = [
             ("hosts", &operation.hosts),
@@ -199,11 +225,16 @@ impl Compiler<'_> {
 
     fn note_http(&mut self, path: &str, fields: &[(&str, &Vec<String>)]) {
         let given = fields.iter().filter(|(_, values)| !values.is_empty());
-        self.http_only.extend(given.map(|(name, _)| format!("{path}.{name}")));
+        self.http_only
+            .extend(given.map(|(name, _)| format!("{path}.{name}")));
     }
 }
 
 /// One of several has to match. One that holds nothing any more, since all its fields were HTTP-only, matches everything.
 fn any_of(matches: Vec<Match>) -> Option<Clause> {
-    if matches.contains(&Match::default()) { None } else { Some(Clause { matches }) }
+    if matches.contains(&Match::default()) {
+        None
+    } else {
+        Some(Clause { matches })
+    }
 }

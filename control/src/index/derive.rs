@@ -48,20 +48,38 @@ impl Index {
         let (traits, _) = Traits::of(&pod.meta);
         let enrolled = !pod.host_network && traits.mesh.or(namespace.mesh).unwrap_or(false);
         let backed = self.backed(pod);
-        let attached = if enrolled { self.attached(pod, &backed.ports) } else { Attached::default() };
+        let attached = if enrolled {
+            self.attached(pod, &backed.ports)
+        } else {
+            Attached::default()
+        };
         let mut notes = backed.notes;
         self.note_conflicts(pod, traits, &mut notes);
-        let key = ObjectKey { kind: Kind::Pod, id: id.clone() };
+        let key = ObjectKey {
+            kind: Kind::Pod,
+            id: id.clone(),
+        };
         let mut warnings = self.warnings_of(&key, notes);
         warnings.extend(self.trait_warnings(&key, &pod.meta));
         let encrypted = traits.encryption_required || namespace.encryption_required;
-        let direct = traits.direct_flows.or(namespace.direct_flows).unwrap_or(true);
+        let direct = traits
+            .direct_flows
+            .or(namespace.direct_flows)
+            .unwrap_or(true);
         let mut workload = self.plain_workload(pod);
-        workload.protocol = if enrolled { TunnelProtocol::Hbone } else { TunnelProtocol::None };
+        workload.protocol = if enrolled {
+            TunnelProtocol::Hbone
+        } else {
+            TunnelProtocol::None
+        };
         workload.direct_flows_off = encrypted || !direct;
         workload.services = backed.services;
         workload.policies = attached.policies.iter().cloned().collect();
-        Derived { workload: Some(workload), attached, warnings }
+        Derived {
+            workload: Some(workload),
+            attached,
+            warnings,
+        }
     }
 
     /// The part that depends on the pod and its node alone.
@@ -72,7 +90,9 @@ impl Index {
             None => (WorkloadKind::Pod, name.clone()),
         };
         let label = |keys: [&str; 2]| {
-            let value = keys.iter().find_map(|k| pod.meta.labels.get(*k).filter(|v| !v.is_empty()));
+            let value = keys
+                .iter()
+                .find_map(|k| pod.meta.labels.get(*k).filter(|v| !v.is_empty()));
             value.map(|v| Arc::from(v.as_str()))
         };
         Workload {
@@ -87,7 +107,8 @@ impl Index {
             service_account: pod.service_account.clone(),
             node: pod.node.clone(),
             cluster: self.config.cluster.clone(),
-            canonical_name: label(["app.kubernetes.io/name", "app"]).unwrap_or_else(|| workload_name.clone()),
+            canonical_name: label(["app.kubernetes.io/name", "app"])
+                .unwrap_or_else(|| workload_name.clone()),
             canonical_revision: label(["app.kubernetes.io/version", "version"])
                 .unwrap_or_else(|| "latest".into()),
             workload_name,
@@ -96,7 +117,11 @@ impl Index {
             network_gateway: None,
             native_tunnel: false,
             policies: Vec::new(),
-            health: if pod.ready { Health::Healthy } else { Health::Unhealthy },
+            health: if pod.ready {
+                Health::Healthy
+            } else {
+                Health::Unhealthy
+            },
             locality: self.store.nodes.get(&pod.node).cloned().unwrap_or_default(),
             host_network: pod.host_network,
             capacity: 1,
@@ -109,18 +134,31 @@ impl Index {
     fn backed(&self, pod: &Pod) -> Backed {
         let mut backed = Backed::default();
         let namespace = &pod.meta.id.namespace;
-        for id in self.store.service_selectors.choosing(namespace, &pod.meta.labels) {
-            let Some(service) = self.store.services.get(id).filter(|s| !s.external_name) else { continue };
+        for id in self
+            .store
+            .service_selectors
+            .choosing(namespace, &pod.meta.labels)
+        {
+            let Some(service) = self.store.services.get(id).filter(|s| !s.external_name) else {
+                continue;
+            };
             let mut mappings = Vec::new();
             for port in &service.ports {
                 let target_port = target_port(pod, port).unwrap_or_else(|| {
                     backed.notes.push((
-                        format!("Service {id}: port {}: {:?} is no TCP port of this pod", port.port, port.target),
-                        "name it in the pod's container ports, or correct the Service's targetPort".into(),
+                        format!(
+                            "Service {id}: port {}: {:?} is no TCP port of this pod",
+                            port.port, port.target
+                        ),
+                        "name it in the pod's container ports, or correct the Service's targetPort"
+                            .into(),
                     ));
                     0
                 });
-                mappings.push(PortMapping { service_port: port.port, target_port });
+                mappings.push(PortMapping {
+                    service_port: port.port,
+                    target_port,
+                });
             }
             let ports = mappings.iter().map(|m| m.target_port).filter(|p| *p != 0);
             backed.ports.insert(id.clone(), ports.collect());
@@ -134,13 +172,20 @@ impl Index {
 
     /// Services without a selector whose EndpointSlices list the pod's addresses, in any namespace.
     fn listed(&self, pod: &Pod, backed: &mut Backed) {
-        let endpoints = pod.ips.iter().filter_map(|ip| self.store.endpoints_by_ip.get(ip)).flatten();
+        let endpoints = pod
+            .ips
+            .iter()
+            .filter_map(|ip| self.store.endpoints_by_ip.get(ip))
+            .flatten();
         for endpoint in endpoints {
             let EndpointId { namespace, .. } = endpoint;
             for (key, mappings) in self.endpoint_services(endpoint) {
                 if *namespace == pod.meta.id.namespace {
                     let name = key.hostname.split('.').next().unwrap_or_default();
-                    let ports = backed.ports.entry(Id::new(namespace.clone(), name)).or_default();
+                    let ports = backed
+                        .ports
+                        .entry(Id::new(namespace.clone(), name))
+                        .or_default();
                     ports.extend(mappings.iter().map(|m| m.target_port));
                 }
                 let known = backed.services.entry(key).or_default();

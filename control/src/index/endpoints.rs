@@ -24,7 +24,11 @@ impl Index {
     /// Resource name of an endpoint that is no pod.
     pub(super) fn endpoint_uid(&self, id: &EndpointId) -> Uid {
         let EndpointId { namespace, ip } = id;
-        Uid(format!("{}/discovery.k8s.io/EndpointSlice/{namespace}/{ip}", self.config.cluster).into())
+        Uid(format!(
+            "{}/discovery.k8s.io/EndpointSlice/{namespace}/{ip}",
+            self.config.cluster
+        )
+        .into())
     }
 
     /// The workload of an address that belongs to no pod and backs at least one Service.
@@ -56,8 +60,15 @@ impl Index {
             network_gateway: None,
             native_tunnel: false,
             policies: Vec::new(),
-            health: if backing.iter().any(|(_, e)| e.ready) { Health::Healthy } else { Health::Unhealthy },
-            locality: Locality { zone: first.zone.clone(), ..Locality::default() },
+            health: if backing.iter().any(|(_, e)| e.ready) {
+                Health::Healthy
+            } else {
+                Health::Unhealthy
+            },
+            locality: Locality {
+                zone: first.zone.clone(),
+                ..Locality::default()
+            },
             host_network: false,
             capacity: 1,
             services,
@@ -67,7 +78,10 @@ impl Index {
     }
 
     /// The Services without a selector that an address backs.
-    pub(super) fn endpoint_services(&self, id: &EndpointId) -> BTreeMap<ServiceKey, Vec<PortMapping>> {
+    pub(super) fn endpoint_services(
+        &self,
+        id: &EndpointId,
+    ) -> BTreeMap<ServiceKey, Vec<PortMapping>> {
         let mut services: BTreeMap<ServiceKey, Vec<PortMapping>> = BTreeMap::new();
         for (slice, _) in self.backing(id) {
             let service_id = Id::new(id.namespace.clone(), slice.service.clone());
@@ -83,11 +97,13 @@ impl Index {
 
     fn backing(&self, id: &EndpointId) -> Vec<(&EndpointSlice, &Endpoint)> {
         let slices = self.store.slices_by_endpoint.get(id).into_iter().flatten();
-        let slices = slices.filter_map(|s| self.store.slices.get(s)).filter(|slice| {
-            let service = Id::new(id.namespace.clone(), slice.service.clone());
-            let service = self.store.services.get(&service);
-            service.is_some_and(|s| s.selector.is_empty() && !s.external_name)
-        });
+        let slices = slices
+            .filter_map(|s| self.store.slices.get(s))
+            .filter(|slice| {
+                let service = Id::new(id.namespace.clone(), slice.service.clone());
+                let service = self.store.services.get(&service);
+                service.is_some_and(|s| s.selector.is_empty() && !s.external_name)
+            });
         slices
             .filter_map(|s| Some((&**s, s.endpoints.iter().find(|e| e.ip == id.ip)?)))
             .collect()
@@ -100,6 +116,11 @@ fn mappings(service: &Service, slice: &EndpointSlice) -> Vec<PortMapping> {
     service
         .ports
         .iter()
-        .filter_map(|p| Some(PortMapping { service_port: p.port, target_port: target(&p.name)? }))
+        .filter_map(|p| {
+            Some(PortMapping {
+                service_port: p.port,
+                target_port: target(&p.name)?,
+            })
+        })
         .collect()
 }

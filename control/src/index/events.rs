@@ -25,9 +25,14 @@ impl Index {
             None => self.store.namespaces.remove(name),
         };
         if before != after {
-            self.dirty.pods.extend(self.store.pod_labels.in_namespace(name).cloned());
+            self.dirty
+                .pods
+                .extend(self.store.pod_labels.in_namespace(name).cloned());
         }
-        let key = ObjectKey { kind: Kind::Namespace, id: Id::new("", name.clone()) };
+        let key = ObjectKey {
+            kind: Kind::Namespace,
+            id: Id::new("", name.clone()),
+        };
         self.warn_traits(key, meta);
     }
 
@@ -43,7 +48,14 @@ impl Index {
             None => self.store.nodes.remove(name),
         };
         if before.unwrap_or_default() != after.unwrap_or_default() {
-            self.dirty.pods.extend(self.store.pods_by_node.get(name).into_iter().flatten().cloned());
+            self.dirty.pods.extend(
+                self.store
+                    .pods_by_node
+                    .get(name)
+                    .into_iter()
+                    .flatten()
+                    .cloned(),
+            );
         }
     }
 
@@ -61,7 +73,12 @@ impl Index {
             } else {
                 self.store.pod_labels.remove(id, &pod.meta.labels);
             }
-            member(&mut self.store.pods_by_node, pod.node.clone(), id.clone(), present);
+            member(
+                &mut self.store.pods_by_node,
+                pod.node.clone(),
+                id.clone(),
+                present,
+            );
             for ip in own_addresses(pod) {
                 member(&mut self.store.pods_by_ip, ip, id.clone(), present);
             }
@@ -69,9 +86,18 @@ impl Index {
         let ips = |p: &Option<Arc<Pod>>| p.as_deref().map(own_addresses).unwrap_or_default();
         let (ips_before, ips_after) = (ips(&before), ips(&after));
         for ip in ips_before.symmetric_difference(&ips_after) {
-            self.dirty.endpoints.extend(self.store.endpoints_by_ip.get(ip).into_iter().flatten().cloned());
+            self.dirty.endpoints.extend(
+                self.store
+                    .endpoints_by_ip
+                    .get(ip)
+                    .into_iter()
+                    .flatten()
+                    .cloned(),
+            );
             // Others that claim the address have to be told apart anew.
-            self.dirty.pods.extend(self.store.pods_by_ip.get(ip).into_iter().flatten().cloned());
+            self.dirty
+                .pods
+                .extend(self.store.pods_by_ip.get(ip).into_iter().flatten().cloned());
         }
         match after {
             Some(pod) => self.store.pods.insert(id.clone(), pod),
@@ -90,14 +116,23 @@ impl Index {
             return;
         }
         let reach = |s: &Option<Arc<Service>>| {
-            s.as_ref().map(|s| (s.selector.clone(), s.ports.clone(), s.external_name))
+            s.as_ref()
+                .map(|s| (s.selector.clone(), s.ports.clone(), s.external_name))
         };
         if reach(&before) != reach(&after) {
             let selector = |s: &Option<Arc<Service>>| s.as_ref().map(|s| s.selector.clone());
             self.mark_selected(&id.namespace, selector(&before));
             self.mark_selected(&id.namespace, selector(&after));
-            self.store.service_selectors.set(id, selector(&after).as_ref());
-            for slice in self.store.slices_by_service.get(id).cloned().unwrap_or_default() {
+            self.store
+                .service_selectors
+                .set(id, selector(&after).as_ref());
+            for slice in self
+                .store
+                .slices_by_service
+                .get(id)
+                .cloned()
+                .unwrap_or_default()
+            {
                 if let Some(slice) = self.store.slices.get(&slice).cloned() {
                     self.mark_endpoints(&slice);
                 }
@@ -105,10 +140,15 @@ impl Index {
         }
         if before.is_some() != after.is_some() {
             let policies = self.store.authorizations_by_service.get(id);
-            self.dirty.authorization.extend(policies.into_iter().flatten().cloned());
+            self.dirty
+                .authorization
+                .extend(policies.into_iter().flatten().cloned());
         }
         self.dirty.services.insert(id.clone());
-        let key = ObjectKey { kind: Kind::Service, id: id.clone() };
+        let key = ObjectKey {
+            kind: Kind::Service,
+            id: id.clone(),
+        };
         self.warn_traits(key, service.map(|s| &s.meta));
     }
 
@@ -124,11 +164,26 @@ impl Index {
         for (slice, present) in [(&before, false), (&after, true)] {
             let Some(slice) = slice else { continue };
             let service = Id::new(id.namespace.clone(), slice.service.clone());
-            member(&mut self.store.slices_by_service, service, id.clone(), present);
+            member(
+                &mut self.store.slices_by_service,
+                service,
+                id.clone(),
+                present,
+            );
             for endpoint in endpoint_ids(slice) {
-                member(&mut self.store.slices_by_endpoint, endpoint.clone(), id.clone(), present);
+                member(
+                    &mut self.store.slices_by_endpoint,
+                    endpoint.clone(),
+                    id.clone(),
+                    present,
+                );
                 let listed = self.store.slices_by_endpoint.contains_key(&endpoint);
-                member(&mut self.store.endpoints_by_ip, endpoint.ip, endpoint, listed);
+                member(
+                    &mut self.store.endpoints_by_ip,
+                    endpoint.ip,
+                    endpoint,
+                    listed,
+                );
             }
             self.mark_endpoints(slice);
         }
@@ -137,13 +192,22 @@ impl Index {
     /// Pods that a Service's selector chooses; an empty one chooses none.
     fn mark_selected(&mut self, namespace: &str, selector: Option<Labels>) {
         if let Some(selector) = selector.filter(|s| !s.is_empty()) {
-            self.dirty.pods.extend(self.store.chosen_pods(Some(namespace), &selector));
+            self.dirty
+                .pods
+                .extend(self.store.chosen_pods(Some(namespace), &selector));
         }
     }
 
     fn mark_endpoints(&mut self, slice: &EndpointSlice) {
         for endpoint in endpoint_ids(slice) {
-            self.dirty.pods.extend(self.store.pods_by_ip.get(&endpoint.ip).into_iter().flatten().cloned());
+            self.dirty.pods.extend(
+                self.store
+                    .pods_by_ip
+                    .get(&endpoint.ip)
+                    .into_iter()
+                    .flatten()
+                    .cloned(),
+            );
             self.dirty.endpoints.insert(endpoint);
         }
     }
@@ -151,10 +215,21 @@ impl Index {
 
 fn endpoint_ids(slice: &EndpointSlice) -> BTreeSet<EndpointId> {
     let namespace = &slice.meta.id.namespace;
-    slice.endpoints.iter().map(|e| EndpointId { namespace: namespace.clone(), ip: e.ip }).collect()
+    slice
+        .endpoints
+        .iter()
+        .map(|e| EndpointId {
+            namespace: namespace.clone(),
+            ip: e.ip,
+        })
+        .collect()
 }
 
 /// A pod on the host's network has none.
 fn own_addresses(pod: &Pod) -> BTreeSet<IpAddr> {
-    if pod.host_network { BTreeSet::new() } else { pod.ips.iter().copied().collect() }
+    if pod.host_network {
+        BTreeSet::new()
+    } else {
+        pod.ips.iter().copied().collect()
+    }
 }

@@ -17,10 +17,16 @@ pub struct LabelIndex {
 impl LabelIndex {
     /// Adds an object.
     pub fn insert(&mut self, id: &Id, labels: &Labels) {
-        self.all.entry(id.namespace.clone()).or_default().insert(id.clone());
+        self.all
+            .entry(id.namespace.clone())
+            .or_default()
+            .insert(id.clone());
         for pair in pairs(labels) {
             let namespaces = self.by_label.entry(pair).or_default();
-            namespaces.entry(id.namespace.clone()).or_default().insert(id.clone());
+            namespaces
+                .entry(id.namespace.clone())
+                .or_default()
+                .insert(id.clone());
         }
     }
 
@@ -55,7 +61,9 @@ impl LabelIndex {
             (Some(all), Some(ns)) => all.get(ns).map(|s| vec![s]).unwrap_or_default(),
             (Some(all), None) => all.values().collect(),
         };
-        let rarest = pairs(selector).map(of_pair).min_by_key(|sets| sets.iter().map(|s| s.len()).sum::<usize>());
+        let rarest = pairs(selector)
+            .map(of_pair)
+            .min_by_key(|sets| sets.iter().map(|s| s.len()).sum::<usize>());
         match (rarest, namespace) {
             (Some(sets), _) => sets.into_iter().flatten().collect(),
             (None, Some(ns)) => self.in_namespace(ns).collect(),
@@ -65,7 +73,9 @@ impl LabelIndex {
 }
 
 fn pairs(labels: &Labels) -> impl Iterator<Item = Pair> + '_ {
-    labels.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into()))
+    labels
+        .iter()
+        .map(|(k, v)| (k.as_str().into(), v.as_str().into()))
 }
 
 fn remove(namespaces: &mut HashMap<Arc<str>, BTreeSet<Id>>, id: &Id) {

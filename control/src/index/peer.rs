@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use warren_core::policy::{Action, Clause, Match, Policy, PolicyKey, PolicyScope, Rule, StringMatch};
+use warren_core::policy::{
+    Action, Clause, Match, Policy, PolicyKey, PolicyScope, Rule, StringMatch,
+};
 use warren_crds::PeerAuthenticationSpec;
 use warren_crds::peer_authentication::{Mode, MutualTls};
 
@@ -35,18 +37,21 @@ pub struct Peer {
 /// A port that is none.
 pub fn compile(meta: &Meta, spec: &PeerAuthenticationSpec) -> Result<Peer, String> {
     let mut notes = Vec::new();
-    let mut mode = |field: &str, mtls: Option<&MutualTls>| match mtls.map_or(Mode::Unset, |m| m.mode) {
-        Mode::Unset => None,
-        Mode::Strict => Some(true),
-        Mode::Permissive => Some(false),
-        Mode::Disable => {
-            notes.push((
-                format!("{field}: DISABLE is taken as PERMISSIVE, since mutual TLS is always offered"),
+    let mut mode =
+        |field: &str, mtls: Option<&MutualTls>| match mtls.map_or(Mode::Unset, |m| m.mode) {
+            Mode::Unset => None,
+            Mode::Strict => Some(true),
+            Mode::Permissive => Some(false),
+            Mode::Disable => {
+                notes.push((
+                format!(
+                    "{field}: DISABLE is taken as PERMISSIVE, since mutual TLS is always offered"
+                ),
                 "use PERMISSIVE".to_owned(),
             ));
-            Some(false)
-        }
-    };
+                Some(false)
+            }
+        };
     let strict = mode("spec.mtls.mode", spec.mtls.as_ref());
     let mut ports = BTreeMap::new();
     for (text, mtls) in spec.port_level_mtls.iter().flatten() {
@@ -56,7 +61,11 @@ pub fn compile(meta: &Meta, spec: &PeerAuthenticationSpec) -> Result<Peer, Strin
             ports.insert(port, strict);
         }
     }
-    let selector = spec.selector.as_ref().map(|s| s.match_labels.clone()).filter(|s| !s.is_empty());
+    let selector = spec
+        .selector
+        .as_ref()
+        .map(|s| s.match_labels.clone())
+        .filter(|s| !s.is_empty());
     if selector.is_none() && !ports.is_empty() {
         ports.clear();
         notes.push((
@@ -64,12 +73,21 @@ pub fn compile(meta: &Meta, spec: &PeerAuthenticationSpec) -> Result<Peer, Strin
             "add a selector, or remove it".to_owned(),
         ));
     }
-    Ok(Peer { selector, strict, ports, created: meta.created, notes })
+    Ok(Peer {
+        selector,
+        strict,
+        ports,
+        created: meta.created,
+        notes,
+    })
 }
 
 /// The name under which a PeerAuthentication travels as a policy.
 pub fn policy_key(id: &Id) -> PolicyKey {
-    PolicyKey { namespace: id.namespace.clone(), name: format!("{PREFIX}{}", id.name).into() }
+    PolicyKey {
+        namespace: id.namespace.clone(),
+        name: format!("{PREFIX}{}", id.name).into(),
+    }
 }
 
 impl Index {
@@ -83,7 +101,11 @@ impl Index {
         for (peer, present) in [(&before, false), (&after, true)] {
             let Some(peer) = peer else { continue };
             if peer.selector.is_none() {
-                let of_namespace = self.store.wide_peers.entry(id.namespace.clone()).or_default();
+                let of_namespace = self
+                    .store
+                    .wide_peers
+                    .entry(id.namespace.clone())
+                    .or_default();
                 let entry = (peer.created, id.name.clone());
                 if present {
                     of_namespace.insert(entry);
@@ -106,16 +128,27 @@ impl Index {
     /// A wide one is inherited by all that leave the mode open.
     fn mark_peer(&mut self, id: &Id, peer: &Peer) {
         if let Some(selector) = &peer.selector {
-            self.dirty.pods.extend(self.store.chosen_pods(Some(&id.namespace), selector));
+            self.dirty
+                .pods
+                .extend(self.store.chosen_pods(Some(&id.namespace), selector));
             return;
         }
         let mesh = id.namespace == self.config.root_namespace;
         if mesh {
-            self.dirty.pods.extend(self.store.pod_labels.everywhere().cloned());
+            self.dirty
+                .pods
+                .extend(self.store.pod_labels.everywhere().cloned());
         } else {
-            self.dirty.pods.extend(self.store.pod_labels.in_namespace(&id.namespace).cloned());
+            self.dirty
+                .pods
+                .extend(self.store.pod_labels.in_namespace(&id.namespace).cloned());
         }
-        for other in self.store.peers.keys().filter(|k| mesh || k.namespace == id.namespace) {
+        for other in self
+            .store
+            .peers
+            .keys()
+            .filter(|k| mesh || k.namespace == id.namespace)
+        {
             self.dirty.policies.insert(policy_key(other));
             self.dirty.peer.insert(other.clone());
         }
@@ -135,28 +168,45 @@ impl Index {
     /// The policy that refuses plaintext to a pod, where there is one.
     pub(super) fn peer_policy(&self, pod: &Pod) -> Option<PolicyKey> {
         let namespace = &pod.meta.id.namespace;
-        let chosen = self.store.peer_selectors.choosing(namespace, &pod.meta.labels);
-        let oldest = chosen.min_by_key(|id| (self.store.peers.get(*id).map_or(0, |p| p.created), &id.name));
+        let chosen = self
+            .store
+            .peer_selectors
+            .choosing(namespace, &pod.meta.labels);
+        let oldest =
+            chosen.min_by_key(|id| (self.store.peers.get(*id).map_or(0, |p| p.created), &id.name));
         match oldest {
             Some(id) => self.compile_peer(id).map(|p| p.key),
-            None => self.inherited(namespace).filter(|(strict, _)| *strict).map(|(_, id)| policy_key(&id)),
+            None => self
+                .inherited(namespace)
+                .filter(|(strict, _)| *strict)
+                .map(|(_, id)| policy_key(&id)),
         }
     }
 
     /// DENY to everything without an identity, ports aside.
     pub(super) fn compile_peer(&self, id: &Id) -> Option<Policy> {
         let peer = self.store.peers.get(id)?;
-        let inherit = || self.inherited(&id.namespace).is_some_and(|(strict, _)| strict);
+        let inherit = || {
+            self.inherited(&id.namespace)
+                .is_some_and(|(strict, _)| strict)
+        };
         let strict = match peer.strict {
             Some(strict) => strict,
             None => peer.selector.is_some() && inherit(),
         };
-        let exceptions: Vec<u16> =
-            peer.ports.iter().filter(|(_, s)| **s != strict).map(|(port, _)| *port).collect();
+        let exceptions: Vec<u16> = peer
+            .ports
+            .iter()
+            .filter(|(_, s)| **s != strict)
+            .map(|(port, _)| *port)
+            .collect();
         if !strict && exceptions.is_empty() {
             return None;
         }
-        let mut plaintext = Match { not_principals: vec![StringMatch::Presence], ..Match::default() };
+        let mut plaintext = Match {
+            not_principals: vec![StringMatch::Presence],
+            ..Match::default()
+        };
         if strict {
             plaintext.not_destination_ports = exceptions;
         } else {
@@ -167,16 +217,27 @@ impl Index {
             scope: PolicyScope::Selector,
             action: Action::Deny,
             audit: None,
-            rules: vec![Rule { clauses: vec![Clause { matches: vec![plaintext] }] }],
+            rules: vec![Rule {
+                clauses: vec![Clause {
+                    matches: vec![plaintext],
+                }],
+            }],
         })
     }
 
     /// What its author should know.
     pub(super) fn peer_warnings(&self, key: &ObjectKey) -> Vec<Warning> {
-        let Some(peer) = self.store.peers.get(&key.id) else { return Vec::new() };
+        let Some(peer) = self.store.peers.get(&key.id) else {
+            return Vec::new();
+        };
         let mut notes = peer.notes.clone();
-        let first = self.store.wide_peers.get(&key.id.namespace).and_then(|w| w.first());
-        if let Some((_, name)) = first.filter(|(_, n)| peer.selector.is_none() && *n != key.id.name) {
+        let first = self
+            .store
+            .wide_peers
+            .get(&key.id.namespace)
+            .and_then(|w| w.first());
+        if let Some((_, name)) = first.filter(|(_, n)| peer.selector.is_none() && *n != key.id.name)
+        {
             notes.push((
                 format!("PeerAuthentication {name} covers the same scope and is older, so this one has no effect"),
                 "remove one of them".to_owned(),

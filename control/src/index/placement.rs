@@ -37,13 +37,21 @@ impl Placement for Index {
     }
 
     fn knows_account(&self, namespace: &str, service_account: &str) -> bool {
-        let pods = self.store.pod_labels.in_namespace(namespace).filter_map(|id| self.store.pods.get(id));
-        pods.into_iter().any(|p| &*p.service_account == service_account)
+        let pods = self
+            .store
+            .pod_labels
+            .in_namespace(namespace)
+            .filter_map(|id| self.store.pods.get(id));
+        pods.into_iter()
+            .any(|p| &*p.service_account == service_account)
     }
 
     fn runs_on(&self, node: &str, namespace: &str, service_account: &str) -> bool {
         let pods = self.store.pods_by_node.get(node).into_iter().flatten();
-        let is = |p: &&Arc<Pod>| *p.meta.id.namespace == *namespace && &*p.service_account == service_account;
-        pods.filter_map(|id| self.store.pods.get(id)).any(|p| is(&p))
+        let is = |p: &&Arc<Pod>| {
+            *p.meta.id.namespace == *namespace && &*p.service_account == service_account
+        };
+        pods.filter_map(|id| self.store.pods.get(id))
+            .any(|p| is(&p))
     }
 }

@@ -30,7 +30,11 @@ pub struct Published {
 
 impl Published {
     pub(super) fn sizes(&self) -> (usize, usize, usize) {
-        (self.workloads.len(), self.services.len(), self.policies.len())
+        (
+            self.workloads.len(),
+            self.services.len(),
+            self.policies.len(),
+        )
     }
 }
 
@@ -58,7 +62,12 @@ impl Index {
         for id in &dirty.services {
             let key = self.service_key(id);
             let service = self.derive_service(id);
-            changed(&mut self.published.services, key, service, &mut delta.services);
+            changed(
+                &mut self.published.services,
+                key,
+                service,
+                &mut delta.services,
+            );
         }
         self.counters.pods += dirty.pods.len() as u64;
         for id in &dirty.pods {
@@ -74,19 +83,32 @@ impl Index {
         self.counters.policies += policies.len() as u64;
         for key in policies {
             let policy = self.compile_policy(&key);
-            changed(&mut self.published.policies, key, policy, &mut delta.policies);
+            changed(
+                &mut self.published.policies,
+                key,
+                policy,
+                &mut delta.policies,
+            );
         }
         for id in dirty.authorization {
-            let key = ObjectKey { kind: Kind::AuthorizationPolicy, id };
+            let key = ObjectKey {
+                kind: Kind::AuthorizationPolicy,
+                id,
+            };
             let warnings = self.authorization_warnings(&key);
             self.set_warnings(key, warnings);
         }
         for id in dirty.peer {
-            let key = ObjectKey { kind: Kind::PeerAuthentication, id };
+            let key = ObjectKey {
+                kind: Kind::PeerAuthentication,
+                id,
+            };
             let warnings = self.peer_warnings(&key);
             self.set_warnings(key, warnings);
         }
-        delta.warnings = std::mem::take(&mut self.published.pending_warnings).into_iter().collect();
+        delta.warnings = std::mem::take(&mut self.published.pending_warnings)
+            .into_iter()
+            .collect();
         delta
     }
 
@@ -94,19 +116,39 @@ impl Index {
         let derived = self.derive_pod(id);
         self.note_variants(id, &derived.attached);
         let uid = self.pod_uid(id);
-        changed(&mut self.published.workloads, uid, derived.workload, &mut delta.workloads);
-        self.set_warnings(ObjectKey { kind: Kind::Pod, id: id.clone() }, derived.warnings);
+        changed(
+            &mut self.published.workloads,
+            uid,
+            derived.workload,
+            &mut delta.workloads,
+        );
+        self.set_warnings(
+            ObjectKey {
+                kind: Kind::Pod,
+                id: id.clone(),
+            },
+            derived.warnings,
+        );
     }
 
     fn publish_endpoint(&mut self, id: &EndpointId, delta: &mut Delta) {
         let uid = self.endpoint_uid(id);
         let workload = self.derive_endpoint(id);
-        changed(&mut self.published.workloads, uid, workload, &mut delta.workloads);
+        changed(
+            &mut self.published.workloads,
+            uid,
+            workload,
+            &mut delta.workloads,
+        );
     }
 
     /// Counts the pods that name each variant; the first and the last make it come and go.
     fn note_variants(&mut self, id: &Id, attached: &Attached) {
-        let by_namespace = self.store.pods_in_service_allow.entry(id.namespace.clone()).or_default();
+        let by_namespace = self
+            .store
+            .pods_in_service_allow
+            .entry(id.namespace.clone())
+            .or_default();
         if attached.in_service_allow {
             by_namespace.insert(id.clone());
         } else {
@@ -125,14 +167,20 @@ impl Index {
         }
         for new in attached.variants.difference(&before) {
             let key = new.key();
-            let (_, pods) = self.published.variants.entry(key.clone()).or_insert((new.clone(), 0));
+            let (_, pods) = self
+                .published
+                .variants
+                .entry(key.clone())
+                .or_insert((new.clone(), 0));
             *pods += 1;
             if *pods == 1 {
                 self.dirty.policies.insert(key);
             }
         }
         if !attached.variants.is_empty() {
-            self.published.pod_variants.insert(id.clone(), attached.variants.clone());
+            self.published
+                .pod_variants
+                .insert(id.clone(), attached.variants.clone());
         }
     }
 
@@ -146,11 +194,17 @@ impl Index {
         }
     }
 
-    pub(super) fn warnings_of(&self, key: &ObjectKey, notes: Vec<(String, String)>) -> Vec<Warning> {
+    pub(super) fn warnings_of(
+        &self,
+        key: &ObjectKey,
+        notes: Vec<(String, String)>,
+    ) -> Vec<Warning> {
         let origin = self.origins.get(key);
         notes
             .into_iter()
-            .map(|(reason, next_step)| Warning::object(key.clone(), origin.cloned(), reason, next_step))
+            .map(|(reason, next_step)| {
+                Warning::object(key.clone(), origin.cloned(), reason, next_step)
+            })
             .collect()
     }
 
@@ -160,7 +214,10 @@ impl Index {
         let mut notes: Vec<_> = bad
             .into_iter()
             .map(|(label, value, expected)| {
-                (format!("{label}: `{value}` means nothing and is ignored"), format!("use {expected}"))
+                (
+                    format!("{label}: `{value}` means nothing and is ignored"),
+                    format!("use {expected}"),
+                )
             })
             .collect();
         if traits.waypoint {
@@ -173,7 +230,9 @@ impl Index {
     }
 
     pub(super) fn warn_traits(&mut self, key: ObjectKey, meta: Option<&Meta>) {
-        let warnings = meta.map(|m| self.trait_warnings(&key, m)).unwrap_or_default();
+        let warnings = meta
+            .map(|m| self.trait_warnings(&key, m))
+            .unwrap_or_default();
         self.set_warnings(key, warnings);
     }
 

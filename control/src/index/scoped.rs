@@ -29,10 +29,17 @@ impl Variant {
     /// Its name on the wire.
     pub fn key(&self) -> PolicyKey {
         let (namespace, name) = match self {
-            Self::OnPorts(id, ports) => (&id.namespace, format!("{}/ports/{}", id.name, list(ports))),
-            Self::OtherPorts(ns, ports) => (ns, format!("service-scope/other-ports/{}", list(ports))),
+            Self::OnPorts(id, ports) => {
+                (&id.namespace, format!("{}/ports/{}", id.name, list(ports)))
+            }
+            Self::OtherPorts(ns, ports) => {
+                (ns, format!("service-scope/other-ports/{}", list(ports)))
+            }
         };
-        PolicyKey { namespace: namespace.clone(), name: name.into() }
+        PolicyKey {
+            namespace: namespace.clone(),
+            name: name.into(),
+        }
     }
 }
 
@@ -48,14 +55,19 @@ pub struct Attached {
 }
 
 impl Index {
-    pub(super) fn put_authorization(&mut self, object: Option<(&Meta, &AuthorizationPolicySpec)>, id: &Id) {
+    pub(super) fn put_authorization(
+        &mut self,
+        object: Option<(&Meta, &AuthorizationPolicySpec)>,
+        id: &Id,
+    ) {
         // A source lets no bad one through; where one comes all the same, it counts as absent.
         let after = object.and_then(|(meta, spec)| compile(meta, spec).ok());
         let before = self.store.authorizations.get(id).cloned();
         if before == after {
             return;
         }
-        let reach = |c: &Option<Compiled>| c.as_ref().map(|c| (c.cover.clone(), c.is_enforced_allow()));
+        let reach =
+            |c: &Option<Compiled>| c.as_ref().map(|c| (c.cover.clone(), c.is_enforced_allow()));
         if reach(&before) != reach(&after) {
             for (compiled, present) in [(&before, false), (&after, true)] {
                 if let Some(compiled) = compiled {
@@ -79,9 +91,17 @@ impl Index {
     fn mark_policies(&mut self, id: &Id) {
         let key = policy_key(id);
         let prefix = format!("{}/ports/", id.name);
-        let from = PolicyKey { namespace: id.namespace.clone(), name: prefix.as_str().into() };
-        let variants = self.published.variants.range(from..).map(|(k, _)| k.clone());
-        let own = variants.take_while(|k| k.namespace == id.namespace && k.name.starts_with(&prefix));
+        let from = PolicyKey {
+            namespace: id.namespace.clone(),
+            name: prefix.as_str().into(),
+        };
+        let variants = self
+            .published
+            .variants
+            .range(from..)
+            .map(|(k, _)| k.clone());
+        let own =
+            variants.take_while(|k| k.namespace == id.namespace && k.name.starts_with(&prefix));
         self.dirty.policies.extend(own.collect::<Vec<_>>());
         self.dirty.policies.insert(key);
     }
@@ -92,23 +112,44 @@ impl Index {
         match &compiled.cover {
             Cover::Wide => {
                 if compiled.is_enforced_allow() {
-                    member(&mut self.store.wide_allows, namespace.clone(), id.clone(), present);
+                    member(
+                        &mut self.store.wide_allows,
+                        namespace.clone(),
+                        id.clone(),
+                        present,
+                    );
                     let pods = self.store.pods_in_service_allow.iter();
-                    let pods = pods.filter(|(ns, _)| in_root || *ns == namespace).flat_map(|(_, p)| p);
+                    let pods = pods
+                        .filter(|(ns, _)| in_root || *ns == namespace)
+                        .flat_map(|(_, p)| p);
                     self.dirty.pods.extend(pods.cloned());
                 }
             }
             Cover::Selector(selector) => {
                 let within = (!in_root).then_some(&**namespace);
-                self.dirty.pods.extend(self.store.chosen_pods(within, selector));
+                self.dirty
+                    .pods
+                    .extend(self.store.chosen_pods(within, selector));
             }
             Cover::Services(names) => {
                 for name in names {
                     let service = Id::new(namespace.clone(), name.clone());
-                    if let Some(s) = self.store.services.get(&service).filter(|s| !s.selector.is_empty()) {
-                        self.dirty.pods.extend(self.store.chosen_pods(Some(namespace), &s.selector));
+                    if let Some(s) = self
+                        .store
+                        .services
+                        .get(&service)
+                        .filter(|s| !s.selector.is_empty())
+                    {
+                        self.dirty
+                            .pods
+                            .extend(self.store.chosen_pods(Some(namespace), &s.selector));
                     }
-                    member(&mut self.store.authorizations_by_service, service, id.clone(), present);
+                    member(
+                        &mut self.store.authorizations_by_service,
+                        service,
+                        id.clone(),
+                        present,
+                    );
                 }
             }
         }
@@ -123,29 +164,54 @@ impl Index {
             .any(|ns| self.store.wide_allows.contains_key(*ns));
         let root = Some(&self.config.root_namespace).filter(|r| *r != namespace);
         for ns in root.into_iter().chain([namespace]) {
-            for id in self.store.authorization_selectors.choosing(ns, &pod.meta.labels) {
-                covered |= self.store.authorizations.get(id).is_some_and(Compiled::is_enforced_allow);
+            for id in self
+                .store
+                .authorization_selectors
+                .choosing(ns, &pod.meta.labels)
+            {
+                covered |= self
+                    .store
+                    .authorizations
+                    .get(id)
+                    .is_some_and(Compiled::is_enforced_allow);
                 attached.policies.insert(policy_key(id));
             }
         }
         let mut ports_of: BTreeMap<&Id, BTreeSet<u16>> = BTreeMap::new();
         for (service, ports) in services {
-            for policy in self.store.authorizations_by_service.get(service).into_iter().flatten() {
+            for policy in self
+                .store
+                .authorizations_by_service
+                .get(service)
+                .into_iter()
+                .flatten()
+            {
                 ports_of.entry(policy).or_default().extend(ports);
             }
         }
         let mut allowed = BTreeSet::new();
         for (policy, ports) in ports_of.into_iter().filter(|(_, ports)| !ports.is_empty()) {
-            if self.store.authorizations.get(policy).is_some_and(Compiled::is_enforced_allow) {
+            if self
+                .store
+                .authorizations
+                .get(policy)
+                .is_some_and(Compiled::is_enforced_allow)
+            {
                 allowed.extend(&ports);
             }
-            attached.variants.insert(Variant::OnPorts(policy.clone(), ports));
+            attached
+                .variants
+                .insert(Variant::OnPorts(policy.clone(), ports));
         }
         attached.in_service_allow = !allowed.is_empty();
         if attached.in_service_allow && !covered {
-            attached.variants.insert(Variant::OtherPorts(namespace.clone(), allowed));
+            attached
+                .variants
+                .insert(Variant::OtherPorts(namespace.clone(), allowed));
         }
-        attached.policies.extend(attached.variants.iter().map(Variant::key));
+        attached
+            .policies
+            .extend(attached.variants.iter().map(Variant::key));
         attached.policies.extend(self.peer_policy(pod));
         attached
     }
@@ -159,40 +225,86 @@ impl Index {
             Cover::Selector(_) => PolicyScope::Selector,
             Cover::Services(_) => return None,
         };
-        let Compiled { action, audit, rules, .. } = compiled.clone();
-        Some(Policy { key: policy_key(id), scope, action, audit, rules })
+        let Compiled {
+            action,
+            audit,
+            rules,
+            ..
+        } = compiled.clone();
+        Some(Policy {
+            key: policy_key(id),
+            scope,
+            action,
+            audit,
+            rules,
+        })
     }
 
     pub(super) fn compile_variant(&self, variant: &Variant) -> Option<Policy> {
         let (key, scope) = (variant.key(), PolicyScope::Selector);
         match variant {
             Variant::OnPorts(id, ports) => {
-                let Compiled { action, audit, mut rules, .. } = self.store.authorizations.get(id)?.clone();
+                let Compiled {
+                    action,
+                    audit,
+                    mut rules,
+                    ..
+                } = self.store.authorizations.get(id)?.clone();
                 let ports = ports.iter().copied().collect();
-                let clause = one(Match { destination_ports: ports, ..Match::default() });
-                rules.iter_mut().for_each(|r| r.clauses.push(clause.clone()));
-                Some(Policy { key, scope, action, audit, rules })
+                let clause = one(Match {
+                    destination_ports: ports,
+                    ..Match::default()
+                });
+                rules
+                    .iter_mut()
+                    .for_each(|r| r.clauses.push(clause.clone()));
+                Some(Policy {
+                    key,
+                    scope,
+                    action,
+                    audit,
+                    rules,
+                })
             }
             Variant::OtherPorts(_, ports) => {
                 let ports = ports.iter().copied().collect();
-                let clause = one(Match { not_destination_ports: ports, ..Match::default() });
-                let rules = vec![Rule { clauses: vec![clause] }];
-                Some(Policy { key, scope, action: Action::Allow, audit: None, rules })
+                let clause = one(Match {
+                    not_destination_ports: ports,
+                    ..Match::default()
+                });
+                let rules = vec![Rule {
+                    clauses: vec![clause],
+                }];
+                Some(Policy {
+                    key,
+                    scope,
+                    action: Action::Allow,
+                    audit: None,
+                    rules,
+                })
             }
         }
     }
 
     /// What its author should know.
     pub(super) fn authorization_warnings(&self, key: &ObjectKey) -> Vec<Warning> {
-        let Some(compiled) = self.store.authorizations.get(&key.id) else { return Vec::new() };
+        let Some(compiled) = self.store.authorizations.get(&key.id) else {
+            return Vec::new();
+        };
         let mut notes = compiled.notes.clone();
         if let Cover::Services(names) = &compiled.cover {
             let missing = names.iter().filter(|n| {
-                !self.store.services.contains_key(&Id::new(key.id.namespace.clone(), (*n).clone()))
+                !self
+                    .store
+                    .services
+                    .contains_key(&Id::new(key.id.namespace.clone(), (*n).clone()))
             });
             notes.extend(missing.map(|name| {
                 (
-                    format!("spec.targetRefs: there is no Service {name} in namespace {}", key.id.namespace),
+                    format!(
+                        "spec.targetRefs: there is no Service {name} in namespace {}",
+                        key.id.namespace
+                    ),
                     "create it, or correct the name; nothing is enforced for it".to_owned(),
                 )
             }));
@@ -203,7 +315,10 @@ impl Index {
 
 /// An AuthorizationPolicy travels under its own name.
 fn policy_key(id: &Id) -> PolicyKey {
-    PolicyKey { namespace: id.namespace.clone(), name: id.name.clone() }
+    PolicyKey {
+        namespace: id.namespace.clone(),
+        name: id.name.clone(),
+    }
 }
 
 fn one(m: Match) -> Clause {
@@ -211,5 +326,9 @@ fn one(m: Match) -> Clause {
 }
 
 fn list(ports: &BTreeSet<u16>) -> String {
-    ports.iter().map(u16::to_string).collect::<Vec<_>>().join(",")
+    ports
+        .iter()
+        .map(u16::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
 }

@@ -32,14 +32,27 @@ impl SelectorIndex {
     }
 
     /// The objects of `namespace` whose selector chooses something with these labels.
-    pub fn choosing<'a>(&'a self, namespace: &Arc<str>, of: &'a Labels) -> impl Iterator<Item = &'a Id> {
+    pub fn choosing<'a>(
+        &'a self,
+        namespace: &Arc<str>,
+        of: &'a Labels,
+    ) -> impl Iterator<Item = &'a Id> {
         of.iter()
-            .filter_map(|(k, v)| self.by_first.get(&(namespace.clone(), k.clone(), v.clone())))
+            .filter_map(|(k, v)| {
+                self.by_first
+                    .get(&(namespace.clone(), k.clone(), v.clone()))
+            })
             .flatten()
-            .filter(|id| self.selectors.get(*id).is_some_and(|s| labels::selects(s, of)))
+            .filter(|id| {
+                self.selectors
+                    .get(*id)
+                    .is_some_and(|s| labels::selects(s, of))
+            })
     }
 }
 
 fn first(id: &Id, selector: &Labels) -> Option<(Arc<str>, String, String)> {
-    selector.first_key_value().map(|(k, v)| (id.namespace.clone(), k.clone(), v.clone()))
+    selector
+        .first_key_value()
+        .map(|(k, v)| (id.namespace.clone(), k.clone(), v.clone()))
 }

@@ -9,8 +9,14 @@ use crate::model::{Id, Service, TargetPort};
 impl Index {
     /// `<name>.<namespace>.svc.<domain>` in its namespace.
     pub(super) fn service_key(&self, id: &Id) -> ServiceKey {
-        let hostname = format!("{}.{}.svc.{}", id.name, id.namespace, self.config.cluster_domain);
-        ServiceKey { namespace: id.namespace.clone(), hostname: hostname.into() }
+        let hostname = format!(
+            "{}.{}.svc.{}",
+            id.name, id.namespace, self.config.cluster_domain
+        );
+        ServiceKey {
+            namespace: id.namespace.clone(),
+            hostname: hostname.into(),
+        }
     }
 
     /// None for a Service that is only a name.
@@ -25,11 +31,19 @@ impl Index {
             name: id.name.clone(),
             namespace: id.namespace.clone(),
             hostname: key.hostname,
-            addresses: service.cluster_ips.iter().copied().map(NetworkAddress::local).collect(),
+            addresses: service
+                .cluster_ips
+                .iter()
+                .copied()
+                .map(NetworkAddress::local)
+                .collect(),
             ports: service
                 .ports
                 .iter()
-                .map(|p| PortMapping { service_port: p.port, target_port: port(&p.target) })
+                .map(|p| PortMapping {
+                    service_port: p.port,
+                    target_port: port(&p.target),
+                })
                 .collect(),
             subject_alt_names: Vec::new(),
             waypoint: None,

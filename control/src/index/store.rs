@@ -64,9 +64,15 @@ impl Store {
     pub fn chosen_pods(&self, namespace: Option<&str>, selector: &Labels) -> Vec<Id> {
         let candidates = self.pod_labels.candidates(namespace, selector);
         let chosen = |id: &&&Id| {
-            self.pods.get(**id).is_some_and(|p| labels::selects(selector, &p.meta.labels))
+            self.pods
+                .get(**id)
+                .is_some_and(|p| labels::selects(selector, &p.meta.labels))
         };
-        candidates.iter().filter(chosen).map(|id| (*id).clone()).collect()
+        candidates
+            .iter()
+            .filter(chosen)
+            .map(|id| (*id).clone())
+            .collect()
     }
 
     /// Traits of a namespace; those of an unknown one are empty.

@@ -41,24 +41,53 @@ impl EndpointSlice {
     /// Cuts a slice down; the second value names what could not be understood.
     pub fn from_kubernetes(meta: Meta, slice: &discovery::EndpointSlice) -> (Self, Vec<String>) {
         let mut problems = Vec::new();
-        let service: Arc<str> = meta.labels.get(SERVICE_NAME).map(String::as_str).unwrap_or_default().into();
+        let service: Arc<str> = meta
+            .labels
+            .get(SERVICE_NAME)
+            .map(String::as_str)
+            .unwrap_or_default()
+            .into();
         if service.is_empty() {
-            problems.push(format!("the label {SERVICE_NAME} is missing, so it backs no Service"));
+            problems.push(format!(
+                "the label {SERVICE_NAME} is missing, so it backs no Service"
+            ));
         }
-        let tcp = slice.ports.iter().flatten().filter(|p| p.protocol.as_deref().unwrap_or("TCP") == "TCP");
+        let tcp = slice
+            .ports
+            .iter()
+            .flatten()
+            .filter(|p| p.protocol.as_deref().unwrap_or("TCP") == "TCP");
         let ports = tcp
-            .filter_map(|p| Some((p.name.clone().unwrap_or_default(), u16::try_from(p.port?).ok()?)))
+            .filter_map(|p| {
+                Some((
+                    p.name.clone().unwrap_or_default(),
+                    u16::try_from(p.port?).ok()?,
+                ))
+            })
             .collect();
         let endpoints = match slice.address_type.as_str() {
-            "IPv4" | "IPv6" => {
-                slice.endpoints.iter().flatten().filter_map(|e| endpoint(e, &mut problems)).collect()
-            }
+            "IPv4" | "IPv6" => slice
+                .endpoints
+                .iter()
+                .flatten()
+                .filter_map(|e| endpoint(e, &mut problems))
+                .collect(),
             other => {
-                problems.push(format!("addressType: `{other}` is not supported, only IPv4 and IPv6"));
+                problems.push(format!(
+                    "addressType: `{other}` is not supported, only IPv4 and IPv6"
+                ));
                 Vec::new()
             }
         };
-        (Self { meta, service, ports, endpoints }, problems)
+        (
+            Self {
+                meta,
+                service,
+                ports,
+                endpoints,
+            },
+            problems,
+        )
     }
 }
 

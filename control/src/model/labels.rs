@@ -51,8 +51,13 @@ impl Traits {
         let traits = Self {
             mesh: either(MESH, "enabled", "disabled", "`enabled` or `disabled`"),
             direct_flows: either(DIRECT_FLOWS, "on", "off", "`on` or `off`"),
-            encryption_required: either(ENCRYPTION, "required", "optional", "`required` or `optional`")
-                .unwrap_or(false),
+            encryption_required: either(
+                ENCRYPTION,
+                "required",
+                "optional",
+                "`required` or `optional`",
+            )
+            .unwrap_or(false),
             waypoint: setting(meta, WAYPOINT).is_some_and(|v| v != "none"),
         };
         (traits, bad)

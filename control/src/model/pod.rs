@@ -57,10 +57,24 @@ impl Pod {
         let status = pod.status.clone().unwrap_or_default();
         let ports = named_ports(&spec);
         let deleting = pod.metadata.deletion_timestamp.is_some();
-        let ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
-        let account = spec.service_account_name.or(spec.service_account).filter(|a| !a.is_empty());
-        let containers = || spec.init_containers.iter().flatten().chain(&spec.containers);
-        let probe_ports = containers().flat_map(|c| probe_ports(c, &ports, &mut problems)).collect::<BTreeSet<_>>();
+        let ready = status
+            .conditions
+            .iter()
+            .flatten()
+            .any(|c| c.type_ == "Ready" && c.status == "True");
+        let account = spec
+            .service_account_name
+            .or(spec.service_account)
+            .filter(|a| !a.is_empty());
+        let containers = || {
+            spec.init_containers
+                .iter()
+                .flatten()
+                .chain(&spec.containers)
+        };
+        let probe_ports = containers()
+            .flat_map(|c| probe_ports(c, &ports, &mut problems))
+            .collect::<BTreeSet<_>>();
         let pod = Self {
             ips: addresses(&status, &mut problems),
             node: spec.node_name.as_deref().unwrap_or_default().into(),
@@ -85,7 +99,9 @@ fn addresses(status: &core::PodStatus, problems: &mut Vec<String>) -> Vec<IpAddr
         match text.parse::<IpAddr>().map(canonical) {
             Ok(ip) if ips.contains(&ip) => {}
             Ok(ip) if ips.iter().any(|i| i.is_ipv4() == ip.is_ipv4()) => {
-                problems.push(format!("status.podIPs: {ip} is a second address of its family"));
+                problems.push(format!(
+                    "status.podIPs: {ip} is a second address of its family"
+                ));
             }
             Ok(ip) => ips.push(ip),
             Err(_) => problems.push(format!("status.podIPs: `{text}` is not an IP address")),
@@ -96,16 +112,27 @@ fn addresses(status: &core::PodStatus, problems: &mut Vec<String>) -> Vec<IpAddr
 
 /// Init containers that go on running are sidecars, whose ports count.
 fn named_ports(spec: &core::PodSpec) -> Vec<(String, u16)> {
-    let sidecars =
-        spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
-    let ports = spec.containers.iter().chain(sidecars).flat_map(|c| c.ports.iter().flatten());
+    let sidecars = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let ports = spec
+        .containers
+        .iter()
+        .chain(sidecars)
+        .flat_map(|c| c.ports.iter().flatten());
     ports
         .filter(|p| p.protocol.as_deref().unwrap_or("TCP") == "TCP")
         .filter_map(|p| Some((p.name.clone()?, u16::try_from(p.container_port).ok()?)))
         .collect()
 }
 
-fn probe_ports(container: &core::Container, ports: &[(String, u16)], problems: &mut Vec<String>) -> Vec<u16> {
+fn probe_ports(
+    container: &core::Container,
+    ports: &[(String, u16)],
+    problems: &mut Vec<String>,
+) -> Vec<u16> {
     let probes = [
         ("livenessProbe", &container.liveness_probe),
         ("readinessProbe", &container.readiness_probe),
@@ -123,7 +150,10 @@ fn probe_ports(container: &core::Container, ports: &[(String, u16)], problems: &
             };
             match resolved {
                 Some(port) => found.push(port),
-                None => problems.push(format!("container {}: {field}: no port {port:?}", container.name)),
+                None => problems.push(format!(
+                    "container {}: {field}: no port {port:?}",
+                    container.name
+                )),
             }
         }
     }
@@ -133,18 +163,27 @@ fn probe_ports(container: &core::Container, ports: &[(String, u16)], problems: &
 /// The controlling owner; a ReplicaSet stands for its Deployment, a CronJob's Job for the CronJob.
 fn owner(pod: &core::Pod, labels: &Labels) -> Option<Owner> {
     let owners = pod.metadata.owner_references.as_deref()?;
-    let owner = owners.iter().find(|o| o.controller == Some(true)).or(owners.first())?;
+    let owner = owners
+        .iter()
+        .find(|o| o.controller == Some(true))
+        .or(owners.first())?;
     let (kind, name) = match owner.kind.as_str() {
         "ReplicaSet" => {
             let hash = labels.get("pod-template-hash").map(String::as_str);
-            ("Deployment", strip_suffix(&owner.name, |s| hash.is_none_or(|h| h == s)))
+            (
+                "Deployment",
+                strip_suffix(&owner.name, |s| hash.is_none_or(|h| h == s)),
+            )
         }
         "Job" if strip_suffix(&owner.name, is_cron_stamp) != owner.name => {
             ("CronJob", strip_suffix(&owner.name, is_cron_stamp))
         }
         kind => (kind, owner.name.as_str()),
     };
-    Some(Owner { kind: kind.to_owned(), name: name.to_owned() })
+    Some(Owner {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+    })
 }
 
 fn strip_suffix(name: &str, is_suffix: impl Fn(&str) -> bool) -> &str {

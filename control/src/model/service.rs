@@ -64,12 +64,19 @@ impl Service {
         let affinity = match spec.session_affinity.as_deref() {
             None | Some("None" | "") => None,
             Some("ClientIP") => {
-                let config = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref());
-                let seconds = config.and_then(|c| c.timeout_seconds).and_then(|s| u64::try_from(s).ok());
+                let config = spec
+                    .session_affinity_config
+                    .as_ref()
+                    .and_then(|c| c.client_ip.as_ref());
+                let seconds = config
+                    .and_then(|c| c.timeout_seconds)
+                    .and_then(|s| u64::try_from(s).ok());
                 Some(Duration::from_secs(seconds.unwrap_or(AFFINITY_SECONDS)))
             }
             Some(other) => {
-                problems.push(format!("spec.sessionAffinity: `{other}` is neither None nor ClientIP"));
+                problems.push(format!(
+                    "spec.sessionAffinity: `{other}` is neither None nor ClientIP"
+                ));
                 None
             }
         };
@@ -77,7 +84,12 @@ impl Service {
             meta,
             cluster_ips: cluster_ips(&spec, &mut problems),
             external_name: spec.type_.as_deref() == Some("ExternalName"),
-            ports: spec.ports.iter().flatten().filter_map(|p| port(p, &mut problems)).collect(),
+            ports: spec
+                .ports
+                .iter()
+                .flatten()
+                .filter_map(|p| port(p, &mut problems))
+                .collect(),
             publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
             node_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             distribution: distribution(spec.traffic_distribution.as_deref(), &mut problems),
@@ -90,7 +102,10 @@ impl Service {
 
 fn cluster_ips(spec: &core::ServiceSpec, problems: &mut Vec<String>) -> Vec<IpAddr> {
     let mut ips = Vec::new();
-    let all = spec.cluster_ip.iter().chain(spec.cluster_ips.iter().flatten());
+    let all = spec
+        .cluster_ip
+        .iter()
+        .chain(spec.cluster_ips.iter().flatten());
     for text in all.filter(|t| !t.is_empty() && *t != "None") {
         match text.parse::<IpAddr>().map(canonical) {
             Ok(ip) if ips.contains(&ip) => {}
@@ -126,7 +141,11 @@ fn port(port: &core::ServicePort, problems: &mut Vec<String>) -> Option<ServiceP
             Err(_) => TargetPort::Name(text.clone()),
         },
     };
-    Some(ServicePort { name, port: own, target })
+    Some(ServicePort {
+        name,
+        port: own,
+        target,
+    })
 }
 
 fn distribution(value: Option<&str>, problems: &mut Vec<String>) -> Vec<Scope> {
@@ -134,7 +153,13 @@ fn distribution(value: Option<&str>, problems: &mut Vec<String>) -> Vec<Scope> {
         None | Some("") => Vec::new(),
         Some("PreferClose" | "PreferSameZone") => vec![Scope::Network, Scope::Region, Scope::Zone],
         Some("PreferSameNode") => {
-            vec![Scope::Network, Scope::Region, Scope::Zone, Scope::Subzone, Scope::Node]
+            vec![
+                Scope::Network,
+                Scope::Region,
+                Scope::Zone,
+                Scope::Subzone,
+                Scope::Node,
+            ]
         }
         Some(other) => {
             problems.push(format!(

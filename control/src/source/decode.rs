@@ -24,7 +24,7 @@ pub struct Decoded {
 }
 
 /// Something about an object that its author should know.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// What is wrong.
     pub reason: String,
@@ -47,16 +47,32 @@ pub struct Rejected {
 /// No name, no kind, values of a wrong type, or an unknown field in an object of `warren.dev`.
 pub fn decode(value: Value) -> Result<Decoded, Rejected> {
     let value = normalised(value);
-    let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |field: &str| {
+        value
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let (version, kind) = (text("apiVersion"), text("kind"));
     if version.is_empty() || kind.is_empty() {
-        return Err(rejected(None, "apiVersion or kind is missing", "give both, as kubectl requires"));
+        return Err(rejected(
+            None,
+            "apiVersion or kind is missing",
+            "give both, as kubectl requires",
+        ));
     }
     match (version.as_str(), kind.as_str()) {
-        ("v1", "Namespace") => typed::<core::Namespace>(Kind::Namespace, value, |meta, _| plain(Object::Namespace(meta))),
-        ("v1", "Node") => typed::<core::Node>(Kind::Node, value, |meta, _| plain(Object::Node(meta))),
+        ("v1", "Namespace") => typed::<core::Namespace>(Kind::Namespace, value, |meta, _| {
+            plain(Object::Namespace(meta))
+        }),
+        ("v1", "Node") => {
+            typed::<core::Node>(Kind::Node, value, |meta, _| plain(Object::Node(meta)))
+        }
         ("v1", "ServiceAccount") => {
-            typed::<core::ServiceAccount>(Kind::ServiceAccount, value, |meta, _| plain(Object::ServiceAccount(meta)))
+            typed::<core::ServiceAccount>(Kind::ServiceAccount, value, |meta, _| {
+                plain(Object::ServiceAccount(meta))
+            })
         }
         ("v1", "Pod") => typed::<core::Pod>(Kind::Pod, value, |meta, o| {
             let (pod, problems) = Pod::from_kubernetes(meta, o);
@@ -89,19 +105,37 @@ pub fn decode(value: Value) -> Result<Decoded, Rejected> {
 /// Kinds that are no concern of the mesh are passed over in silence; those that ask something of it are not.
 fn without_effect(version: &str, kind: &str, value: &Value) -> Result<Decoded, Rejected> {
     let group = version.split_once('/').map_or("", |(g, _)| g);
-    let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let name = value
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let note = match group {
         labels::GROUP => {
             let reason = format!("{kind} {name}: {version} has no kind {kind} in this release");
-            return Err(rejected(None, reason, "remove it, or use AuthorizationPolicy or PeerAuthentication"));
+            return Err(rejected(
+                None,
+                reason,
+                "remove it, or use AuthorizationPolicy or PeerAuthentication",
+            ));
         }
         "gateway.networking.k8s.io" => Note {
-            reason: format!("{kind} {name}: the Gateway API is not in this release, so it has no effect"),
-            next_step: "remove it, or expect connections to go to the Service's endpoints directly".into(),
+            reason: format!(
+                "{kind} {name}: the Gateway API is not in this release, so it has no effect"
+            ),
+            next_step: "remove it, or expect connections to go to the Service's endpoints directly"
+                .into(),
         },
-        _ => return Ok(Decoded { object: None, notes: Vec::new() }),
+        _ => {
+            return Ok(Decoded {
+                object: None,
+                notes: Vec::new(),
+            });
+        }
     };
-    Ok(Decoded { object: None, notes: vec![note] })
+    Ok(Decoded {
+        object: None,
+        notes: vec![note],
+    })
 }
 
 trait Named {
@@ -113,8 +147,18 @@ macro_rules! named {
         fn metadata(&self) -> &ObjectMeta { &self.metadata }
     })* };
 }
-named!(core::Namespace, core::Node, core::Pod, core::Service, core::ServiceAccount);
-named!(discovery::EndpointSlice, AuthorizationPolicy, PeerAuthentication);
+named!(
+    core::Namespace,
+    core::Node,
+    core::Pod,
+    core::Service,
+    core::ServiceAccount
+);
+named!(
+    discovery::EndpointSlice,
+    AuthorizationPolicy,
+    PeerAuthentication
+);
 
 fn plain(object: Object) -> (Object, Vec<String>) {
     (object, Vec::new())
@@ -126,13 +170,25 @@ fn typed<T: Named + Serialize + DeserializeOwned>(
     build: impl FnOnce(Meta, &T) -> (Object, Vec<String>),
 ) -> Result<Decoded, Rejected> {
     let id = name_of(kind, &value)?;
-    let key = ObjectKey { kind, id: id.clone() };
+    let key = ObjectKey {
+        kind,
+        id: id.clone(),
+    };
     let object = T::deserialize(&value).map_err(|e| {
-        rejected(Some(key.clone()), e.to_string(), "correct it; the version before, if any, stays in force")
+        rejected(
+            Some(key.clone()),
+            e.to_string(),
+            "correct it; the version before, if any, stays in force",
+        )
     })?;
-    let unknown = serde_json::to_value(&object).map(|known| unknown::fields(&value, &known)).unwrap_or_default();
+    let unknown = serde_json::to_value(&object)
+        .map(|known| unknown::fields(&value, &known))
+        .unwrap_or_default();
     let ours = matches!(kind, Kind::AuthorizationPolicy | Kind::PeerAuthentication);
-    let unknown: Vec<_> = unknown.into_iter().filter(|f| !ours || !is_status(f)).collect();
+    let unknown: Vec<_> = unknown
+        .into_iter()
+        .filter(|f| !ours || !is_status(f))
+        .collect();
     if ours && !unknown.is_empty() {
         let reason = format!("unknown field {}", unknown.join(", "));
         return Err(rejected(
@@ -148,16 +204,24 @@ fn typed<T: Named + Serialize + DeserializeOwned>(
         _ => None,
     };
     if let Some(reason) = invalid {
-        return Err(rejected(Some(key), reason, "correct it; the version before, if any, stays in force"));
+        return Err(rejected(
+            Some(key),
+            reason,
+            "correct it; the version before, if any, stays in force",
+        ));
     }
     let unknown = unknown.into_iter().map(|f| Note {
         reason: format!("unknown field {f}"),
         next_step: "correct its name or its indentation; it has no effect".into(),
     });
-    let problems = problems
-        .into_iter()
-        .map(|reason| Note { reason, next_step: "correct it; the rest of the object is in force".into() });
-    Ok(Decoded { object: Some(object), notes: unknown.chain(problems).collect() })
+    let problems = problems.into_iter().map(|reason| Note {
+        reason,
+        next_step: "correct it; the rest of the object is in force".into(),
+    });
+    Ok(Decoded {
+        object: Some(object),
+        notes: unknown.chain(problems).collect(),
+    })
 }
 
 fn is_status(field: &str) -> bool {
@@ -174,8 +238,13 @@ fn name_of(kind: Kind, value: &Value) -> Result<Id, Rejected> {
         (true, given) => given,
     };
     if !is_name(name) || !(namespace.is_empty() || is_name(namespace)) {
-        let reason = format!("{kind} `{namespace}/{name}`: not a valid metadata.name or metadata.namespace");
-        return Err(rejected(None, reason, "use lower-case letters, digits, `-` and `.`, 253 at most"));
+        let reason =
+            format!("{kind} `{namespace}/{name}`: not a valid metadata.name or metadata.namespace");
+        return Err(rejected(
+            None,
+            reason,
+            "use lower-case letters, digits, `-` and `.`, 253 at most",
+        ));
     }
     Ok(Id::new(namespace, name))
 }
@@ -200,12 +269,21 @@ fn meta(id: Id, meta: &ObjectMeta) -> Meta {
             .filter(|(k, _)| k.starts_with(labels::PREFIX))
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect::<BTreeMap<_, _>>(),
-        created: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
+        created: meta
+            .creation_timestamp
+            .as_ref()
+            .map_or(0, |t| t.0.as_second()),
     }
 }
 
 fn rejected(object: Option<ObjectKey>, reason: impl Into<String>, next_step: &str) -> Rejected {
-    Rejected { object, note: Note { reason: reason.into(), next_step: next_step.into() } }
+    Rejected {
+        object,
+        note: Note {
+            reason: reason.into(),
+            next_step: next_step.into(),
+        },
+    }
 }
 
 /// Fields of type Quantity, which may be written as numbers, by the name of the field that holds them.
@@ -218,7 +296,11 @@ fn normalised(value: Value) -> Value {
             let fields = map.into_iter().filter(|(_, v)| !v.is_null());
             let one = |(key, value): (String, Value)| {
                 let value = normalised(value);
-                if QUANTITIES.contains(&key.as_str()) { (key, quantities(value)) } else { (key, value) }
+                if QUANTITIES.contains(&key.as_str()) {
+                    (key, quantities(value))
+                } else {
+                    (key, value)
+                }
             };
             Value::Object(fields.map(one).collect())
         }
@@ -230,7 +312,13 @@ fn normalised(value: Value) -> Value {
 fn quantities(value: Value) -> Value {
     match value {
         Value::Object(map) => {
-            let text = |v: Value| if v.is_number() { Value::String(v.to_string()) } else { v };
+            let text = |v: Value| {
+                if v.is_number() {
+                    Value::String(v.to_string())
+                } else {
+                    v
+                }
+            };
             Value::Object(map.into_iter().map(|(k, v)| (k, text(v))).collect())
         }
         other => other,

@@ -42,7 +42,11 @@ pub struct DirSource {
 }
 
 impl Source for DirSource {
-    async fn run(self, batches: mpsc::Sender<Batch>, stop: CancellationToken) -> anyhow::Result<()> {
+    async fn run(
+        self,
+        batches: mpsc::Sender<Batch>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
         anyhow::ensure!(
             self.path.is_dir(),
             "source directory {} does not exist or is no directory: create it, or name another with --source dir:PATH",
@@ -61,7 +65,10 @@ impl Source for DirSource {
                 return Ok(());
             }
             if !state.scanner.is_started()
-                && stop.run_until_cancelled(tokio::time::sleep(WRITE_QUIET)).await.is_none()
+                && stop
+                    .run_until_cancelled(tokio::time::sleep(WRITE_QUIET))
+                    .await
+                    .is_none()
             {
                 return Ok(());
             }
@@ -88,7 +95,11 @@ impl State {
         let mut due: Option<Instant> = None;
         let mut quiet: Option<Instant> = None;
         loop {
-            let wake = [Some(next_scan), due, quiet].into_iter().flatten().min().unwrap_or(next_scan);
+            let wake = [Some(next_scan), due, quiet]
+                .into_iter()
+                .flatten()
+                .min()
+                .unwrap_or(next_scan);
             tokio::select! {
                 () = stop.cancelled() => return,
                 change = watch.next() => match change {

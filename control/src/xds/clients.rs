@@ -46,7 +46,10 @@ impl Clients {
     pub fn add(&self, client: Client) -> Registration {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.lock().insert(id, client);
-        Registration { clients: self.clone(), id }
+        Registration {
+            clients: self.clone(),
+            id,
+        }
     }
 
     /// Those connected now, in the order in which they came.

@@ -44,6 +44,8 @@ impl Decoder for DeltaCodec {
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<DeltaDiscoveryRequest>, Status> {
         let length = buf.remaining();
         let request = DeltaDiscoveryRequest::decode(buf.take(length));
-        request.map(Some).map_err(|e| Status::invalid_argument(format!("not a DeltaDiscoveryRequest: {e}")))
+        request
+            .map(Some)
+            .map_err(|e| Status::invalid_argument(format!("not a DeltaDiscoveryRequest: {e}")))
     }
 }

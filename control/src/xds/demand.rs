@@ -41,7 +41,11 @@ impl Demand {
     }
 
     /// Adds names and answers them: each under the name asked for, and the endpoints of services under their own.
-    pub fn subscribe<'a>(&mut self, names: impl IntoIterator<Item = &'a str>, from: &Resources) -> Answer {
+    pub fn subscribe<'a>(
+        &mut self,
+        names: impl IntoIterator<Item = &'a str>,
+        from: &Resources,
+    ) -> Answer {
         let mut answer = Answer::default();
         for name in names {
             let name: Arc<str> = name.into();
@@ -70,7 +74,10 @@ impl Demand {
                 self.answer(&entry.name.clone(), from, &mut answer);
             } else if followed || self.given.contains(&entry.name) {
                 self.given.insert(entry.name.clone());
-                answer.resources.push(Named { name: entry.name.clone(), entry });
+                answer.resources.push(Named {
+                    name: entry.name.clone(),
+                    entry,
+                });
             }
         }
         for name in from.removed(seq) {
@@ -92,11 +99,18 @@ impl Demand {
             answer.removed.push(asked.clone());
         }
         for entry in found {
-            answer.resources.push(Named { name: asked.clone(), entry: entry.clone() });
+            answer.resources.push(Named {
+                name: asked.clone(),
+                entry: entry.clone(),
+            });
             for endpoint in from.endpoints(&entry.name) {
                 self.followed.insert(entry.name.clone());
-                if self.given.insert(endpoint.name.clone()) && !self.asked.contains(&endpoint.name) {
-                    answer.resources.push(Named { name: endpoint.name.clone(), entry: endpoint.clone() });
+                if self.given.insert(endpoint.name.clone()) && !self.asked.contains(&endpoint.name)
+                {
+                    answer.resources.push(Named {
+                        name: endpoint.name.clone(),
+                        entry: endpoint.clone(),
+                    });
                 }
             }
             if entry.services.is_empty() {

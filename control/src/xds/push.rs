@@ -44,7 +44,11 @@ pub struct Push {
 /// Cuts resources and removals into responses; at least one, which may be empty.
 pub fn chunks(type_url: &str, resources: Vec<Named>, removed: Vec<Arc<str>>) -> Vec<Push> {
     let type_url: Arc<str> = type_url.into();
-    let empty = || Push { type_url: type_url.clone(), more: true, ..Push::default() };
+    let empty = || Push {
+        type_url: type_url.clone(),
+        more: true,
+        ..Push::default()
+    };
     let mut pushes = Vec::new();
     let (mut current, mut size) = (empty(), 0);
     for named in resources {
@@ -52,7 +56,7 @@ pub fn chunks(type_url: &str, resources: Vec<Named>, removed: Vec<Arc<str>>) -> 
             pushes.push(std::mem::replace(&mut current, empty()));
             size = 0;
         }
-        size += resource_len(&named);
+        size += field_len(RESOURCES_FIELD, resource_len(&named));
         current.resources.push(named);
     }
     for name in removed {
@@ -60,7 +64,7 @@ pub fn chunks(type_url: &str, resources: Vec<Named>, removed: Vec<Arc<str>>) -> 
             pushes.push(std::mem::replace(&mut current, empty()));
             size = 0;
         }
-        size += name.len() + 4;
+        size += field_len(REMOVED_FIELD, name.len());
         current.removed.push(name);
     }
     current.more = false;
@@ -71,10 +75,21 @@ pub fn chunks(type_url: &str, resources: Vec<Named>, removed: Vec<Arc<str>>) -> 
 impl Push {
     /// Bytes on the wire, but for HTTP/2 and TLS.
     pub fn encoded_len(&self) -> usize {
-        let resources = self.resources.iter().map(|n| field_len(RESOURCES_FIELD, resource_len(n)));
-        let removed = self.removed.iter().map(|n| field_len(REMOVED_FIELD, n.len()));
-        let texts = field_len(TYPE_FIELD, self.type_url.len()) + field_len(NONCE_FIELD, self.nonce.len());
-        let more = if self.more { key_len(MORE_FIELD) + 1 } else { 0 };
+        let resources = self
+            .resources
+            .iter()
+            .map(|n| field_len(RESOURCES_FIELD, resource_len(n)));
+        let removed = self
+            .removed
+            .iter()
+            .map(|n| field_len(REMOVED_FIELD, n.len()));
+        let texts =
+            field_len(TYPE_FIELD, self.type_url.len()) + field_len(NONCE_FIELD, self.nonce.len());
+        let more = if self.more {
+            key_len(MORE_FIELD) + 1
+        } else {
+            0
+        };
         resources.chain(removed).sum::<usize>() + texts + more
     }
 

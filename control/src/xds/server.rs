@@ -35,7 +35,9 @@ impl Allowed {
     pub fn permits(&self, caller: &Caller) -> bool {
         let account = caller.account();
         let any = format!("{}/*", caller.namespace);
-        self.0.iter().any(|p| *p == "*" || *p == any || *p == account)
+        self.0
+            .iter()
+            .any(|p| *p == "*" || *p == any || *p == account)
     }
 }
 
@@ -90,7 +92,9 @@ impl Discovery {
     }
 
     fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        let caller = self.authenticator.authenticate(bearer(request.metadata())?)?;
+        let caller = self
+            .authenticator
+            .authenticate(bearer(request.metadata())?)?;
         if self.allowed.permits(&caller) {
             return Ok(caller);
         }
@@ -122,7 +126,9 @@ where
         let service = self.clone();
         Box::pin(async move {
             if !request.uri().path().ends_with("/DeltaAggregatedResources") {
-                return Ok(Status::unimplemented("only DeltaAggregatedResources is served").into_http());
+                return Ok(
+                    Status::unimplemented("only DeltaAggregatedResources is served").into_http(),
+                );
             }
             let mut grpc = Grpc::new(DeltaCodec)
                 .max_decoding_message_size(MAX_REQUEST)

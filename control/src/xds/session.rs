@@ -61,9 +61,13 @@ impl Session {
             (false, Some(e)) => Ack::Refused(request.response_nonce.clone(), e.message.clone()),
         };
         let Some(kind) = Type::of(&request.type_url) else {
-            if !self.unknown.contains(&request.type_url) && !self.answered_unknown.contains(&request.type_url) {
+            if !self.unknown.contains(&request.type_url)
+                && !self.answered_unknown.contains(&request.type_url)
+            {
                 if self.answered_unknown.len() + self.unknown.len() >= 16 {
-                    return Err(Status::resource_exhausted("more than 16 resource types that are not served"));
+                    return Err(Status::resource_exhausted(
+                        "more than 16 resource types that are not served",
+                    ));
                 }
                 self.unknown.push(request.type_url);
             }
@@ -84,7 +88,8 @@ impl Session {
 
     /// When [`Self::collect`] has to be called again though nothing happened.
     pub fn wake(&self, now: Instant) -> Option<Instant> {
-        self.hold_addresses_until.filter(|t| *t > now && self.holds_addresses(now))
+        self.hold_addresses_until
+            .filter(|t| *t > now && self.holds_addresses(now))
     }
 
     /// Everything that the client has to be told, in order: policies, workloads and services, removed policies.
@@ -92,8 +97,15 @@ impl Session {
     /// # Errors
     /// The client was behind for so long that removals are forgotten; it has to connect anew.
     pub fn collect(&mut self, store: &Inner, now: Instant) -> Result<Vec<Push>, Status> {
-        if self.types.iter().filter_map(|t| t.seq).any(|seq| !store.remembers(seq)) {
-            return Err(Status::aborted("the client was too far behind: connect anew"));
+        if self
+            .types
+            .iter()
+            .filter_map(|t| t.seq)
+            .any(|seq| !store.remembers(seq))
+        {
+            return Err(Status::aborted(
+                "the client was too far behind: connect anew",
+            ));
         }
         let mut pushes = Vec::new();
         for url in std::mem::take(&mut self.unknown) {
@@ -102,30 +114,46 @@ impl Session {
         }
         let (first, policies) = self.types[0].collect(store.of(Type::Authorization), store.seq());
         if first || !policies.resources.is_empty() {
-            pushes.extend(chunks(Type::Authorization.url(), policies.resources, Vec::new()));
+            pushes.extend(chunks(
+                Type::Authorization.url(),
+                policies.resources,
+                Vec::new(),
+            ));
         }
         if !self.holds_addresses(now) {
             let (first, addresses) = self.types[1].collect(store.of(Type::Address), store.seq());
             if first || !addresses.resources.is_empty() || !addresses.removed.is_empty() {
-                pushes.extend(chunks(Type::Address.url(), addresses.resources, addresses.removed));
+                pushes.extend(chunks(
+                    Type::Address.url(),
+                    addresses.resources,
+                    addresses.removed,
+                ));
             }
         }
         if !policies.removed.is_empty() {
-            pushes.extend(chunks(Type::Authorization.url(), Vec::new(), policies.removed));
+            pushes.extend(chunks(
+                Type::Authorization.url(),
+                Vec::new(),
+                policies.removed,
+            ));
         }
         Ok(pushes)
     }
 
     fn holds_addresses(&self, now: Instant) -> bool {
         let [policies, addresses] = &self.types;
-        addresses.seq.is_none() && !policies.subscribed && self.hold_addresses_until.is_some_and(|t| t > now)
+        addresses.seq.is_none()
+            && !policies.subscribed
+            && self.hold_addresses_until.is_some_and(|t| t > now)
     }
 }
 
 impl TypeState {
     fn request(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Status> {
-        let (stars, names): (Vec<_>, Vec<_>) =
-            request.resource_names_subscribe.into_iter().partition(|n| n == "*");
+        let (stars, names): (Vec<_>, Vec<_>) = request
+            .resource_names_subscribe
+            .into_iter()
+            .partition(|n| n == "*");
         if !self.subscribed {
             self.subscribed = true;
             self.wildcard = !stars.is_empty() || names.is_empty();
@@ -139,10 +167,17 @@ impl TypeState {
                 self.wildcard = false;
             }
         }
-        self.demand.unsubscribe(request.resource_names_unsubscribe.iter().map(String::as_str));
+        self.demand.unsubscribe(
+            request
+                .resource_names_unsubscribe
+                .iter()
+                .map(String::as_str),
+        );
         self.asked.extend(names);
         if self.asked.len() + self.demand.len() + self.initial.len() > 2 * MAX_NAMES {
-            return Err(Status::resource_exhausted(format!("more than {MAX_NAMES} names on one stream")));
+            return Err(Status::resource_exhausted(format!(
+                "more than {MAX_NAMES} names on one stream"
+            )));
         }
         Ok(())
     }
@@ -164,7 +199,9 @@ impl TypeState {
         };
         let asked = std::mem::take(&mut self.asked);
         if !asked.is_empty() {
-            let mut told = self.demand.subscribe(asked.iter().map(String::as_str), from);
+            let mut told = self
+                .demand
+                .subscribe(asked.iter().map(String::as_str), from);
             answer.resources.append(&mut told.resources);
             answer.removed.append(&mut told.removed);
         }
@@ -175,7 +212,9 @@ impl TypeState {
     /// An on-demand client that connects again still wants what it has.
     fn resume(&mut self, from: &Resources) -> Answer {
         let initial = std::mem::take(&mut self.initial);
-        let mut answer = self.demand.subscribe(initial.keys().map(String::as_str), from);
+        let mut answer = self
+            .demand
+            .subscribe(initial.keys().map(String::as_str), from);
         answer.resources.retain(|n| !has(&initial, n));
         answer
     }
@@ -184,13 +223,21 @@ impl TypeState {
 fn full(initial: &BTreeMap<String, String>, from: &Resources) -> Answer {
     let resources = from.all().map(named).filter(|n| !has(initial, n)).collect();
     let gone = initial.keys().filter(|name| from.get(name).is_none());
-    Answer { resources, removed: gone.map(|n| n.as_str().into()).collect() }
+    Answer {
+        resources,
+        removed: gone.map(|n| n.as_str().into()).collect(),
+    }
 }
 
 fn has(initial: &BTreeMap<String, String>, named: &Named) -> bool {
-    initial.get(&*named.name).is_some_and(|v| **v == *named.entry.version)
+    initial
+        .get(&*named.name)
+        .is_some_and(|v| **v == *named.entry.version)
 }
 
 fn named(entry: &Arc<super::store::Entry>) -> Named {
-    Named { name: entry.name.clone(), entry: entry.clone() }
+    Named {
+        name: entry.name.clone(),
+        entry: entry.clone(),
+    }
 }

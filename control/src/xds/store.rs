@@ -56,8 +56,14 @@ pub struct Resources {
 
 impl Default for Store {
     fn default() -> Self {
-        let head = Head { seq: 0, at: Instant::now() };
-        Self { inner: Arc::default(), head: Arc::new(watch::Sender::new(head)) }
+        let head = Head {
+            seq: 0,
+            at: Instant::now(),
+        };
+        Self {
+            inner: Arc::default(),
+            head: Arc::new(watch::Sender::new(head)),
+        }
     }
 }
 
@@ -67,9 +73,19 @@ impl Store {
         if delta.is_empty() {
             return;
         }
-        let policies: Vec<_> = delta.policies.iter().map(|(k, p)| entry::policy(k, p.as_deref())).collect();
-        let services = delta.services.iter().map(|(k, s)| entry::service(k, s.as_deref()));
-        let workloads = delta.workloads.iter().map(|(u, w)| entry::workload(u, w.as_deref()));
+        let policies: Vec<_> = delta
+            .policies
+            .iter()
+            .map(|(k, p)| entry::policy(k, p.as_deref()))
+            .collect();
+        let services = delta
+            .services
+            .iter()
+            .map(|(k, s)| entry::service(k, s.as_deref()));
+        let workloads = delta
+            .workloads
+            .iter()
+            .map(|(u, w)| entry::workload(u, w.as_deref()));
         let addresses: Vec<_> = services.chain(workloads).collect();
         let seq = {
             let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
@@ -82,7 +98,10 @@ impl Store {
             inner.forget();
             inner.seq
         };
-        self.head.send_replace(Head { seq, at: Instant::now() });
+        self.head.send_replace(Head {
+            seq,
+            at: Instant::now(),
+        });
     }
 
     /// The content at this moment. Not to be held for long.
@@ -124,7 +143,8 @@ impl Inner {
         if let Some(old) = resources.removed.remove(&name) {
             resources.removed_log.remove(&old);
         }
-        let mut aliases: BTreeSet<Arc<str>> = before.iter().flat_map(|(_, e)| e.aliases.clone()).collect();
+        let mut aliases: BTreeSet<Arc<str>> =
+            before.iter().flat_map(|(_, e)| e.aliases.clone()).collect();
         match entry {
             Some(entry) => {
                 aliases.extend(entry.aliases.iter().cloned());
@@ -190,18 +210,30 @@ impl Resources {
     pub fn resolve(&self, asked: &str) -> Vec<&Arc<Entry>> {
         match self.get(asked) {
             Some(entry) => vec![entry],
-            None => self.aliases.get(asked).into_iter().flatten().filter_map(|n| self.get(n)).collect(),
+            None => self
+                .aliases
+                .get(asked)
+                .into_iter()
+                .flatten()
+                .filter_map(|n| self.get(n))
+                .collect(),
         }
     }
 
     /// The workloads that back a service, by its resource name.
     pub fn endpoints(&self, service: &str) -> impl Iterator<Item = &Arc<Entry>> {
-        self.endpoints.get(service).into_iter().flatten().filter_map(|n| self.get(n))
+        self.endpoints
+            .get(service)
+            .into_iter()
+            .flatten()
+            .filter_map(|n| self.get(n))
     }
 
     /// Resources that are new or changed after `seq`.
     pub fn changed(&self, seq: u64) -> impl Iterator<Item = &Arc<Entry>> {
-        self.log.range(after(seq)).filter_map(|(_, name)| self.get(name))
+        self.log
+            .range(after(seq))
+            .filter_map(|(_, name)| self.get(name))
     }
 
     /// Names removed after `seq`.
@@ -215,8 +247,10 @@ impl Resources {
     }
 
     fn index(&mut self, entry: &Entry, present: bool) {
-        let maps =
-            [(&mut self.aliases, &entry.aliases), (&mut self.endpoints, &entry.services)];
+        let maps = [
+            (&mut self.aliases, &entry.aliases),
+            (&mut self.endpoints, &entry.services),
+        ];
         for (map, keys) in maps {
             for key in keys {
                 crate::index::store::member(map, key.clone(), entry.name.clone(), present);
@@ -228,4 +262,3 @@ impl Resources {
 fn after(seq: u64) -> (Bound<u64>, Bound<u64>) {
     (Bound::Excluded(seq), Bound::Unbounded)
 }
-

@@ -36,7 +36,7 @@ pub struct Stream {
 type Sender = mpsc::Sender<Result<Push, Status>>;
 
 enum Event {
-    Request(Result<Option<DeltaDiscoveryRequest>, Status>),
+    Request(Result<Option<Box<DeltaDiscoveryRequest>>, Status>),
     Changed,
     Sent,
     Wake,
@@ -73,15 +73,21 @@ impl Stream {
         let mut nonce = 0_u64;
         let mut progress = Instant::now();
         loop {
-            let event = next(requests, responses, &mut head, &mut queue, &session, progress, &self.stop).await;
+            let event = next(
+                requests, responses, &mut head, &mut queue, &session, progress, &self.stop,
+            )
+            .await;
             match event {
-                Event::Request(Ok(Some(request))) => self.request(&mut session, request)?,
+                Event::Request(Ok(Some(request))) => self.request(&mut session, *request)?,
                 Event::Request(Ok(None)) | Event::Closed => return Ok(()),
                 Event::Request(Err(status)) => return Err(status),
                 Event::Sent => progress = Instant::now(),
                 Event::Changed | Event::Wake => {}
                 Event::Stuck => {
-                    return Err(Status::aborted(format!("took no response for {} s", STUCK.as_secs())));
+                    return Err(Status::aborted(format!(
+                        "took no response for {} s",
+                        STUCK.as_secs()
+                    )));
                 }
                 Event::Stop => return Err(Status::unavailable("the controller shuts down")),
             }
@@ -128,7 +134,12 @@ impl Stream {
     fn count(&self, push: &Push, changed_at: Instant) {
         let kind = Type::of(&push.type_url);
         let bytes = push.encoded_len() as u64;
-        self.metrics.pushed(kind, push.resources.len() + push.removed.len(), bytes, changed_at.elapsed());
+        self.metrics.pushed(
+            kind,
+            push.resources.len() + push.removed.len(),
+            bytes,
+            changed_at.elapsed(),
+        );
     }
 }
 
@@ -149,7 +160,7 @@ async fn next(
     };
     tokio::select! {
         () = stop.cancelled() => Event::Stop,
-        request = requests.message() => Event::Request(request),
+        request = requests.message() => Event::Request(request.map(|r| r.map(Box::new))),
         permit = responses.reserve(), if waiting => match (permit, queue.pop_front()) {
             (Ok(permit), Some(push)) => {
                 permit.send(Ok(push));

@@ -50,13 +50,31 @@ fn a_pod_with_everything() {
     world.apply(NODE);
     world.apply(&meshed("shop"));
     let w = world.pod("shop/web-5d4f8c7b9-x2x4z");
-    assert_eq!(w.addresses, ["10.0.0.1", "fd00::1"].map(|a| a.parse::<IpAddr>().expect("address")));
-    assert_eq!((&*w.service_account, &*w.node, &*w.trust_domain), ("web", "a", "cluster.local"));
-    assert_eq!((&*w.canonical_name, &*w.canonical_revision), ("front", "v7"));
-    assert_eq!((&*w.workload_name, w.kind), ("web", WorkloadKind::Deployment));
-    assert_eq!((&*w.locality.region, &*w.locality.zone, &*w.locality.subzone), ("r1", "z1", "rack7"));
+    assert_eq!(
+        w.addresses,
+        ["10.0.0.1", "fd00::1"].map(|a| a.parse::<IpAddr>().expect("address"))
+    );
+    assert_eq!(
+        (&*w.service_account, &*w.node, &*w.trust_domain),
+        ("web", "a", "cluster.local")
+    );
+    assert_eq!(
+        (&*w.canonical_name, &*w.canonical_revision),
+        ("front", "v7")
+    );
+    assert_eq!(
+        (&*w.workload_name, w.kind),
+        ("web", WorkloadKind::Deployment)
+    );
+    assert_eq!(
+        (&*w.locality.region, &*w.locality.zone, &*w.locality.subzone),
+        ("r1", "z1", "rack7")
+    );
     assert_eq!(w.probe_ports, [8080, 8081, 8082, 9090]);
-    assert_eq!((w.health, w.protocol, w.capacity), (Health::Healthy, TunnelProtocol::Hbone, 1));
+    assert_eq!(
+        (w.health, w.protocol, w.capacity),
+        (Health::Healthy, TunnelProtocol::Hbone, 1)
+    );
     assert!(world.warnings.is_empty(), "{:?}", world.warnings);
 }
 
@@ -76,14 +94,26 @@ fn enrolment() {
     assert_eq!(with(enabled, ""), yes);
     assert_eq!(with("", "warren.dev/mesh: enabled, "), yes);
     assert_eq!(with(enabled, "warren.dev/mesh: disabled, "), no);
-    assert_eq!(with("warren.dev/mesh: disabled", "warren.dev/mesh: enabled, "), yes);
+    assert_eq!(
+        with("warren.dev/mesh: disabled", "warren.dev/mesh: enabled, "),
+        yes
+    );
 }
 
 #[test]
 fn labelling_a_running_namespace_changes_its_pods_and_nothing_else() {
-    let mut world = World::new(&(pod("shop", "a", "a", "10.0.0.1", 80) + &pod("other", "b", "b", "10.0.0.2", 80)));
+    let mut world = World::new(
+        &(pod("shop", "a", "a", "10.0.0.1", 80) + &pod("other", "b", "b", "10.0.0.2", 80)),
+    );
     let delta = world.apply(&meshed("shop"));
-    assert_eq!((delta.workloads.len(), delta.services.len(), delta.policies.len()), (1, 0, 0));
+    assert_eq!(
+        (
+            delta.workloads.len(),
+            delta.services.len(),
+            delta.policies.len()
+        ),
+        (1, 0, 0)
+    );
     assert!(world.pod("shop/a").is_enrolled() && !world.pod("other/b").is_enrolled());
     world.delete(&meshed("shop"));
     assert!(!world.pod("shop/a").is_enrolled());
@@ -97,7 +127,11 @@ fn host_network_pods_are_known_and_never_captured() {
     let world = World::new(&text);
     let w = world.pod("shop/p");
     assert!(w.host_network && !w.is_enrolled());
-    assert!(world.warnings["Pod shop/p"][0].contains("host network"), "{:?}", world.warnings);
+    assert!(
+        world.warnings["Pod shop/p"][0].contains("host network"),
+        "{:?}",
+        world.warnings
+    );
 }
 
 #[test]
@@ -109,13 +143,22 @@ fn health_follows_readiness_and_deletion() {
         world.pod("shop/p").health
     };
     assert_eq!(health(&ready), Health::Healthy);
-    assert_eq!(health(&ready.replace("status: \"True\"", "status: \"False\"")), Health::Unhealthy);
-    let deleted = ready.replace("name: p, ", "name: p, deletionTimestamp: \"2026-01-01T00:00:00Z\", ");
+    assert_eq!(
+        health(&ready.replace("status: \"True\"", "status: \"False\"")),
+        Health::Unhealthy
+    );
+    let deleted = ready.replace(
+        "name: p, ",
+        "name: p, deletionTimestamp: \"2026-01-01T00:00:00Z\", ",
+    );
     assert_eq!(health(&deleted), Health::Unhealthy);
     for phase in ["Succeeded", "Failed"] {
         world.apply(&ready);
         let delta = world.apply(&ready.replace("phase: Running", &format!("phase: {phase}")));
-        assert!(matches!(delta.workloads.as_slice(), [(_, None)]), "{phase}: {delta:?}");
+        assert!(
+            matches!(delta.workloads.as_slice(), [(_, None)]),
+            "{phase}: {delta:?}"
+        );
     }
 }
 
@@ -130,29 +173,53 @@ fn a_pod_without_an_address_is_not_there_yet() {
 #[test]
 fn mapped_addresses_are_plain_ones() {
     let world = World::new(&pod("shop", "p", "p", "::ffff:10.0.0.1", 80));
-    assert_eq!(world.pod("shop/p").addresses, ["10.0.0.1".parse::<IpAddr>().expect("address")]);
+    assert_eq!(
+        world.pod("shop/p").addresses,
+        ["10.0.0.1".parse::<IpAddr>().expect("address")]
+    );
 }
 
 #[test]
 fn owners() {
     let cases = [
-        ("kind: ReplicaSet, name: web-abc", "web", WorkloadKind::Deployment),
-        ("kind: Deployment, name: web", "web", WorkloadKind::Deployment),
+        (
+            "kind: ReplicaSet, name: web-abc",
+            "web",
+            WorkloadKind::Deployment,
+        ),
+        (
+            "kind: Deployment, name: web",
+            "web",
+            WorkloadKind::Deployment,
+        ),
         ("kind: Job, name: once", "once", WorkloadKind::Job),
-        ("kind: Job, name: nightly-29000000", "nightly", WorkloadKind::CronJob),
+        (
+            "kind: Job, name: nightly-29000000",
+            "nightly",
+            WorkloadKind::CronJob,
+        ),
         ("kind: StatefulSet, name: db", "db", WorkloadKind::Pod),
         ("kind: DaemonSet, name: log", "log", WorkloadKind::Pod),
     ];
     for (owner, name, kind) in cases {
-        let text = pod("shop", "p", "p", "10.0.0.1", 80)
-            .replace("labels: {app: p}", &format!("ownerReferences: [{{apiVersion: v1, uid: u, {owner}}}]"));
+        let text = pod("shop", "p", "p", "10.0.0.1", 80).replace(
+            "labels: {app: p}",
+            &format!("ownerReferences: [{{apiVersion: v1, uid: u, {owner}}}]"),
+        );
         let world = World::new(&text);
         let w = world.pod("shop/p");
-        assert_eq!((&*w.workload_name, w.kind, &*w.canonical_name), (name, kind, name), "{owner}");
+        assert_eq!(
+            (&*w.workload_name, w.kind, &*w.canonical_name),
+            (name, kind, name),
+            "{owner}"
+        );
     }
     let world = World::new(&pod("shop", "p", "front", "10.0.0.1", 80));
     let w = world.pod("shop/p");
-    assert_eq!((&*w.workload_name, w.kind, &*w.canonical_name), ("p", WorkloadKind::Pod, "front"));
+    assert_eq!(
+        (&*w.workload_name, w.kind, &*w.canonical_name),
+        ("p", WorkloadKind::Pod, "front")
+    );
     assert_eq!(&*w.canonical_revision, "latest");
 }
 
@@ -162,37 +229,62 @@ fn direct_flows_can_be_turned_off() {
         ("", "", false),
         ("warren.dev/direct-flows: \"off\"", "", true),
         ("", "warren.dev/direct-flows: \"off\", ", true),
-        ("warren.dev/direct-flows: \"off\"", "warren.dev/direct-flows: \"on\", ", false),
+        (
+            "warren.dev/direct-flows: \"off\"",
+            "warren.dev/direct-flows: \"on\", ",
+            false,
+        ),
         ("warren.dev/encryption: required", "", true),
         ("", "warren.dev/encryption: required, ", true),
-        ("warren.dev/encryption: required", "warren.dev/direct-flows: \"on\", ", true),
+        (
+            "warren.dev/encryption: required",
+            "warren.dev/direct-flows: \"on\", ",
+            true,
+        ),
     ];
     for (namespace, label, off) in cases {
         for field in ["labels", "annotations"] {
-            let ns = format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, {field}: {{{namespace}}}}}}}");
+            let ns = format!(
+                "{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, {field}: {{{namespace}}}}}}}"
+            );
             let p = pod("shop", "p", "p", "10.0.0.1", 80);
             let p = match field {
                 "labels" => p.replace("labels: {", &format!("labels: {{{label}")),
-                _ => p.replace("labels: {", &format!("annotations: {{{label}}}, labels: {{")),
+                _ => p.replace(
+                    "labels: {",
+                    &format!("annotations: {{{label}}}, labels: {{"),
+                ),
             };
             let world = World::new(&format!("{ns}\n---\n{p}"));
-            assert_eq!(world.pod("shop/p").direct_flows_off, off, "{field} {namespace} / {label}");
+            assert_eq!(
+                world.pod("shop/p").direct_flows_off,
+                off,
+                "{field} {namespace} / {label}"
+            );
         }
     }
 }
 
 #[test]
 fn labels_without_a_meaning_are_named() {
-    let text = pod("shop", "p", "p", "10.0.0.1", 80)
-        .replace("labels: {", "labels: {warren.dev/mesh: \"yes\", warren.dev/waypoint: gate, ");
+    let text = pod("shop", "p", "p", "10.0.0.1", 80).replace(
+        "labels: {",
+        "labels: {warren.dev/mesh: \"yes\", warren.dev/waypoint: gate, ",
+    );
     let world = World::new(&text);
     let warnings = world.warnings["Pod shop/p"].join("\n");
-    assert!(warnings.contains("warren.dev/mesh: `yes`") && warnings.contains("waypoint"), "{warnings}");
+    assert!(
+        warnings.contains("warren.dev/mesh: `yes`") && warnings.contains("waypoint"),
+        "{warnings}"
+    );
 }
 
 #[test]
 fn two_pods_with_one_address_are_named_until_one_goes() {
-    let (a, b) = (pod("shop", "a", "a", "10.0.0.1", 80), pod("shop", "b", "b", "10.0.0.1", 80));
+    let (a, b) = (
+        pod("shop", "a", "a", "10.0.0.1", 80),
+        pod("shop", "b", "b", "10.0.0.1", 80),
+    );
     let mut world = World::new(&(a.clone() + &b));
     assert_eq!(world.warnings.len(), 2, "{:?}", world.warnings);
     world.delete(&a);

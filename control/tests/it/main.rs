@@ -2,9 +2,16 @@
 
 mod support;
 
+mod admin;
 mod ca;
+mod ca_given;
+mod dir;
+mod garbage;
 mod index_pods;
 mod index_services;
 mod policy_compile;
 mod policy_reach;
+mod scale;
+mod store;
 mod xds;
+mod xds_raw;

@@ -26,23 +26,37 @@ impl Client {
         let (requests, receiver) = mpsc::channel(16);
         let mut request = Request::new(ReceiverStream::new(receiver));
         *request.metadata_mut() = target.headers().expect("headers");
-        let mut client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(64 << 20);
-        let responses = client.delta_aggregated_resources(request).await?.into_inner();
-        Ok(Self { requests, responses })
+        let mut client =
+            AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(64 << 20);
+        let responses = client
+            .delta_aggregated_resources(request)
+            .await?
+            .into_inner();
+        Ok(Self {
+            requests,
+            responses,
+        })
     }
 
     pub async fn send(&self, request: DeltaDiscoveryRequest) {
-        self.requests.send(request).await.expect("the stream is open");
+        self.requests
+            .send(request)
+            .await
+            .expect("the stream is open");
     }
 
     pub async fn next(&mut self) -> DeltaDiscoveryResponse {
         let response = tokio::time::timeout(Duration::from_secs(5), self.responses.message()).await;
-        response.expect("a response within 5 s").expect("no error").expect("the stream is open")
+        response
+            .expect("a response within 5 s")
+            .expect("no error")
+            .expect("the stream is open")
     }
 
     /// Nothing arrives for a while.
     async fn quiet(&mut self) {
-        let response = tokio::time::timeout(Duration::from_millis(300), self.responses.message()).await;
+        let response =
+            tokio::time::timeout(Duration::from_millis(300), self.responses.message()).await;
         assert!(response.is_err(), "{response:?}");
     }
 
@@ -91,7 +105,9 @@ async fn shop() -> Controller {
 #[tokio::test]
 async fn wildcard_gets_everything_then_changes() {
     let controller = shop().await;
-    let mut client = Client::open(&controller, &controller.issuer.tunnel("a")).await.expect("open");
+    let mut client = Client::open(&controller, &controller.issuer.tunnel("a"))
+        .await
+        .expect("open");
     let (policies, addresses) = client.wildcard().await;
     assert_eq!(names(&policies), [""; 0]);
     assert_eq!(names(&addresses), [WEB, WEB_SERVICE]);
@@ -101,36 +117,60 @@ async fn wildcard_gets_everything_then_changes() {
     // The policy goes before the workload that names it.
     std::fs::write(controller.manifest("policy.yaml"), DENY).expect("file");
     let first = client.next().await;
-    assert_eq!((first.type_url.as_str(), names(&first)), (AUTHORIZATION_TYPE, vec!["shop/closed"]));
+    assert_eq!(
+        (first.type_url.as_str(), names(&first)),
+        (AUTHORIZATION_TYPE, vec!["shop/closed"])
+    );
     let any = first.resources[0].resource.as_ref().expect("content");
-    assert_eq!(unpack_policy("shop/closed", any).expect("a policy").key.to_string(), "shop/closed");
+    assert_eq!(
+        unpack_policy("shop/closed", any)
+            .expect("a policy")
+            .key
+            .to_string(),
+        "shop/closed"
+    );
     let second = client.next().await;
-    assert_eq!((second.type_url.as_str(), names(&second)), (ADDRESS_TYPE, vec![WEB]));
+    assert_eq!(
+        (second.type_url.as_str(), names(&second)),
+        (ADDRESS_TYPE, vec![WEB])
+    );
 
     // And is taken away after the workload that named it.
     std::fs::remove_file(controller.manifest("policy.yaml")).expect("remove");
     assert_eq!(client.next().await.type_url, ADDRESS_TYPE);
     let gone = client.next().await;
-    assert_eq!((gone.type_url.as_str(), gone.removed_resources), (AUTHORIZATION_TYPE, vec!["shop/closed".to_owned()]));
+    assert_eq!(
+        (gone.type_url.as_str(), gone.removed_resources),
+        (AUTHORIZATION_TYPE, vec!["shop/closed".to_owned()])
+    );
     client.quiet().await;
 }
 
 #[tokio::test]
 async fn empty_answers_come_at_once() {
     let controller = Controller::start(&[], &[]).await;
-    let mut client = Client::open(&controller, &controller.issuer.tunnel("a")).await.expect("open");
+    let mut client = Client::open(&controller, &controller.issuer.tunnel("a"))
+        .await
+        .expect("open");
     let (policies, addresses) = client.wildcard().await;
     assert!(policies.resources.is_empty() && addresses.resources.is_empty());
     // A type that is not served does not keep its client waiting.
-    client.send(subscribe("type.googleapis.com/some.Other", &[])).await;
+    client
+        .send(subscribe("type.googleapis.com/some.Other", &[]))
+        .await;
     let other = client.next().await;
-    assert_eq!((other.type_url.as_str(), other.resources.len()), ("type.googleapis.com/some.Other", 0));
+    assert_eq!(
+        (other.type_url.as_str(), other.resources.len()),
+        ("type.googleapis.com/some.Other", 0)
+    );
 }
 
 #[tokio::test]
 async fn on_demand_answers_under_the_name_asked_for() {
     let controller = shop().await;
-    let mut client = Client::open(&controller, &controller.issuer.tunnel("a")).await.expect("open");
+    let mut client = Client::open(&controller, &controller.issuer.tunnel("a"))
+        .await
+        .expect("open");
     let mut first = subscribe(ADDRESS_TYPE, &["*"]);
     first.resource_names_unsubscribe = vec!["*".into()];
     client.send(subscribe(AUTHORIZATION_TYPE, &[])).await;
@@ -140,9 +180,14 @@ async fn on_demand_answers_under_the_name_asked_for() {
 
     client.send(subscribe(ADDRESS_TYPE, &["/10.0.0.1"])).await;
     assert_eq!(names(&client.next().await), ["/10.0.0.1"]);
-    client.send(subscribe(ADDRESS_TYPE, &["/10.0.0.9", WEB])).await;
+    client
+        .send(subscribe(ADDRESS_TYPE, &["/10.0.0.9", WEB]))
+        .await;
     let answer = client.next().await;
-    assert_eq!((names(&answer), answer.removed_resources.clone()), (vec![WEB], vec!["/10.0.0.9".to_owned()]));
+    assert_eq!(
+        (names(&answer), answer.removed_resources.clone()),
+        (vec![WEB], vec!["/10.0.0.9".to_owned()])
+    );
     // A service brings its endpoints.
     client.send(subscribe(ADDRESS_TYPE, &["/10.96.0.1"])).await;
     assert!(names(&client.next().await).contains(&"/10.96.0.1"));
@@ -168,8 +213,11 @@ async fn reconnect_skips_what_the_client_has_and_lists_what_vanished() {
     let token = controller.issuer.tunnel("a");
     let mut client = Client::open(&controller, &token).await.expect("open");
     let (_, addresses) = client.wildcard().await;
-    let mut versions: BTreeMap<String, String> =
-        addresses.resources.into_iter().map(|r| (r.name, r.version)).collect();
+    let mut versions: BTreeMap<String, String> = addresses
+        .resources
+        .into_iter()
+        .map(|r| (r.name, r.version))
+        .collect();
     drop(client);
     controller.restart(&[]).await;
 
@@ -182,14 +230,20 @@ async fn reconnect_skips_what_the_client_has_and_lists_what_vanished() {
     again.initial_resource_versions = versions;
     client.send(again).await;
     let answer = client.next().await;
-    assert_eq!(names(&answer), [WEB_SERVICE], "an empty version means: send it");
+    assert_eq!(
+        names(&answer),
+        [WEB_SERVICE],
+        "an empty version means: send it"
+    );
     assert_eq!(answer.removed_resources, ["Kubernetes//Pod/shop/old"]);
 }
 
 #[tokio::test]
 async fn acks_and_nacks_are_noted() {
     let controller = shop().await;
-    let mut client = Client::open(&controller, &controller.issuer.tunnel("a")).await.expect("open");
+    let mut client = Client::open(&controller, &controller.issuer.tunnel("a"))
+        .await
+        .expect("open");
     let (policies, addresses) = client.wildcard().await;
     let ack = DeltaDiscoveryRequest {
         type_url: AUTHORIZATION_TYPE.into(),
@@ -212,8 +266,15 @@ async fn acks_and_nacks_are_noted() {
     let status = controller.status().await;
     assert_eq!(status.clients.len(), 1, "{status:?}");
     assert_eq!(status.clients[0].node, "a");
-    assert_eq!(status.clients[0].last_nack.as_deref(), Some("no such colour"));
-    assert!(controller.log().contains("no such colour"), "{}", controller.log());
+    assert_eq!(
+        status.clients[0].last_nack.as_deref(),
+        Some("no such colour")
+    );
+    assert!(
+        controller.log().contains("no such colour"),
+        "{}",
+        controller.log()
+    );
 }
 
 #[tokio::test]
@@ -222,7 +283,10 @@ async fn streams_need_a_token_of_the_mesh() {
     let refused = |token: String| {
         let controller = &controller;
         async move {
-            let status = Client::open(controller, &token).await.err().expect("refused");
+            let status = Client::open(controller, &token)
+                .await
+                .err()
+                .expect("refused");
             (status.code(), status.message().to_owned())
         }
     };
@@ -230,14 +294,21 @@ async fn streams_need_a_token_of_the_mesh() {
     assert_eq!(code, Code::Unauthenticated, "{message}");
     let (code, message) = refused(controller.issuer.token("shop/web", "a", "web-1")).await;
     assert_eq!(code, Code::PermissionDenied, "{message}");
-    assert!(message.contains("shop/web") && message.contains("--xds-clients"), "{message}");
+    assert!(
+        message.contains("shop/web") && message.contains("--xds-clients"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
 async fn a_client_that_reads_nothing_costs_nothing_and_gets_the_latest_state() {
     let controller = shop().await;
-    let mut slow = Client::open(&controller, &controller.issuer.tunnel("a")).await.expect("open");
-    let mut quick = Client::open(&controller, &controller.issuer.tunnel("a")).await.expect("open");
+    let mut slow = Client::open(&controller, &controller.issuer.tunnel("a"))
+        .await
+        .expect("open");
+    let mut quick = Client::open(&controller, &controller.issuer.tunnel("a"))
+        .await
+        .expect("open");
     slow.wildcard().await;
     quick.wildcard().await;
     for port in 1..=20_u16 {
@@ -250,10 +321,15 @@ async fn a_client_that_reads_nothing_costs_nothing_and_gets_the_latest_state() {
         last = Some(response);
     }
     let newest = last.expect("changes");
-    let mut again = Client::open(&controller, &controller.issuer.tunnel("a")).await.expect("open");
+    let mut again = Client::open(&controller, &controller.issuer.tunnel("a"))
+        .await
+        .expect("open");
     let (_, all) = again.wildcard().await;
     let version = |r: &DeltaDiscoveryResponse| {
-        r.resources.iter().find(|r| r.name == WEB).map(|r| r.version.clone())
+        r.resources
+            .iter()
+            .find(|r| r.name == WEB)
+            .map(|r| r.version.clone())
     };
     assert_eq!(version(&newest), version(&all));
 }
@@ -261,7 +337,9 @@ async fn a_client_that_reads_nothing_costs_nothing_and_gets_the_latest_state() {
 #[tokio::test]
 async fn termination_ends_streams_and_the_process() {
     let mut controller = shop().await;
-    let mut client = Client::open(&controller, &controller.issuer.tunnel("a")).await.expect("open");
+    let mut client = Client::open(&controller, &controller.issuer.tunnel("a"))
+        .await
+        .expect("open");
     client.wildcard().await;
     assert!(controller.terminate().success(), "{}", controller.log());
     let end = client.responses.message().await;

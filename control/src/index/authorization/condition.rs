@@ -7,7 +7,11 @@ use super::{Compiler, Invalid, parse};
 
 impl Compiler<'_> {
     /// None where the key cannot be checked at L4.
-    pub(super) fn condition(&mut self, index: usize, when: &Condition) -> Result<Option<Clause>, Invalid> {
+    pub(super) fn condition(
+        &mut self,
+        index: usize,
+        when: &Condition,
+    ) -> Result<Option<Clause>, Invalid> {
         let path = format!("{}.when[{index}]", self.path);
         if when.values.is_empty() && when.not_values.is_empty() {
             return Err(format!("{path}: neither values nor notValues"));
@@ -38,7 +42,10 @@ impl Compiler<'_> {
             }
             "destination.port" => {
                 let ports = |at: &str, values: &[String]| {
-                    values.iter().map(|v| parse::port(at, v)).collect::<Result<_, _>>()
+                    values
+                        .iter()
+                        .map(|v| parse::port(at, v))
+                        .collect::<Result<_, _>>()
                 };
                 found.destination_ports = ports(&yes_at, yes)?;
                 found.not_destination_ports = ports(&no_at, no)?;
@@ -48,6 +55,8 @@ impl Compiler<'_> {
                 return Ok(None);
             }
         }
-        Ok(Some(Clause { matches: vec![found] }))
+        Ok(Some(Clause {
+            matches: vec![found],
+        }))
     }
 }

@@ -8,12 +8,22 @@ use super::{Compiler, Invalid, parse};
 impl Compiler<'_> {
     pub(super) fn source(&mut self, path: &str, source: &Source) -> Result<Match, Invalid> {
         if *source == Source::default() {
-            return Err(format!("{path} is empty: leave `from` out to match every source"));
+            return Err(format!(
+                "{path} is empty: leave `from` out to match every source"
+            ));
         }
-        let accounts = !source.service_accounts.is_empty() || !source.not_service_accounts.is_empty();
-        let others = [&source.principals, &source.not_principals, &source.namespaces, &source.not_namespaces];
+        let accounts =
+            !source.service_accounts.is_empty() || !source.not_service_accounts.is_empty();
+        let others = [
+            &source.principals,
+            &source.not_principals,
+            &source.namespaces,
+            &source.not_namespaces,
+        ];
         if accounts && others.iter().any(|o| !o.is_empty()) {
-            return Err(format!("{path}: serviceAccounts cannot stand beside principals or namespaces"));
+            return Err(format!(
+                "{path}: serviceAccounts cannot stand beside principals or namespaces"
+            ));
         }
         let http = [
             ("requestPrincipals", &source.request_principals),
@@ -32,7 +42,11 @@ impl Compiler<'_> {
             not_namespaces: parse::strings(&at("notNamespaces"), &source.not_namespaces)?,
             principals: parse::principals(&at("principals"), &source.principals)?,
             not_principals: parse::principals(&at("notPrincipals"), &source.not_principals)?,
-            service_accounts: parse::accounts(&at("serviceAccounts"), &source.service_accounts, self.namespace)?,
+            service_accounts: parse::accounts(
+                &at("serviceAccounts"),
+                &source.service_accounts,
+                self.namespace,
+            )?,
             not_service_accounts: parse::accounts(
                 &at("notServiceAccounts"),
                 &source.not_service_accounts,

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::document::{self, Document};
 use super::scan::Outcome;
-use crate::model::{Event, Object, ObjectKey, Origin};
-use crate::source::decode::{Note, decode};
+use crate::model::{Event, ObjectKey, Origin};
 use crate::warning::{Raiser, Warning, WarningStore};
 
-type Entry = (Arc<Object>, Origin);
+mod load;
+
+use load::{Cache, Entry, Load};
 
 /// The last good objects of each file. Of objects with one name, the one of the first file by name is in force.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Files {
     files: BTreeMap<Arc<str>, BTreeMap<ObjectKey, Entry>>,
     holders: HashMap<ObjectKey, BTreeSet<Arc<str>>>,
     in_force: HashMap<ObjectKey, Entry>,
+    /// What the documents of each file turned out to be, so that only those that changed are parsed.
+    caches: BTreeMap<Arc<str>, Cache>,
     /// Warnings about a file's own content, without those about duplicates.
     own_warnings: BTreeMap<Arc<str>, Vec<Warning>>,
     warnings: WarningStore,
@@ -29,6 +31,7 @@ impl Files {
             files: BTreeMap::new(),
             holders: HashMap::new(),
             in_force: HashMap::new(),
+            caches: BTreeMap::new(),
             own_warnings: BTreeMap::new(),
             warnings,
         }
@@ -43,7 +46,10 @@ impl Files {
             match text {
                 Ok(text) => self.load(&file, &text, &mut touched),
                 Err(e) => {
-                    let at = Origin { file: file.clone(), line: 1 };
+                    let at = Origin {
+                        file: file.clone(),
+                        line: 1,
+                    };
                     let warning = Warning::file(
                         at,
                         format!("cannot be read: {e}"),
@@ -56,6 +62,7 @@ impl Files {
         for file in outcome.gone {
             self.replace(&file, BTreeMap::new(), &mut touched);
             self.own_warnings.remove(&file);
+            self.caches.remove(&file);
             reported.insert(file);
         }
         self.settle(touched, reported)
@@ -63,28 +70,24 @@ impl Files {
 
     /// Where a document is malformed or an object bad, what the file held before stays in force for what is now missing.
     fn load(&mut self, file: &Arc<str>, text: &str, touched: &mut BTreeSet<ObjectKey>) {
-        let (documents, malformed) = document::parse(text, file.ends_with(".json"));
-        let mut load = Load { file, objects: BTreeMap::new(), warnings: Vec::new(), bad: Vec::new() };
-        for document in documents {
-            load.document(document);
-        }
-        for bad in &malformed {
-            load.warnings.push(Warning::file(
-                load.at(bad.line),
-                format!("malformed document: {}", bad.reason),
-                "correct it; objects that the file held before and that are missing now stay in force",
-            ));
-        }
-        let Load { mut objects, warnings, bad, .. } = load;
+        let cache = self.caches.remove(file).unwrap_or_default();
+        let Load {
+            mut objects,
+            warnings,
+            bad,
+            malformed,
+            cache,
+        } = load::load(file, text, cache);
         if let Some(before) = self.files.get(file) {
             for (key, entry) in before {
-                if !malformed.is_empty() || bad.contains(key) {
+                if malformed || bad.contains(key) {
                     objects.entry(key.clone()).or_insert_with(|| entry.clone());
                 }
             }
         }
         self.replace(file, objects, touched);
         self.own_warnings.insert(file.clone(), warnings);
+        self.caches.insert(file.clone(), cache);
     }
 
     fn replace(
@@ -100,7 +103,10 @@ impl Files {
             }
         }
         for key in objects.keys() {
-            self.holders.entry(key.clone()).or_default().insert(file.clone());
+            self.holders
+                .entry(key.clone())
+                .or_default()
+                .insert(file.clone());
         }
         touched.extend(before.into_keys());
         touched.extend(objects.keys().cloned());
@@ -109,7 +115,11 @@ impl Files {
         }
     }
 
-    fn settle(&mut self, touched: BTreeSet<ObjectKey>, mut reported: BTreeSet<Arc<str>>) -> Vec<Event> {
+    fn settle(
+        &mut self,
+        touched: BTreeSet<ObjectKey>,
+        mut reported: BTreeSet<Arc<str>>,
+    ) -> Vec<Event> {
         let mut events = Vec::new();
         for key in touched {
             let holders = self.holders.get(&key).cloned().unwrap_or_default();
@@ -117,7 +127,10 @@ impl Files {
                 self.holders.remove(&key);
             }
             reported.extend(holders.iter().cloned());
-            let entry = holders.first().and_then(|f| self.files.get(f)?.get(&key)).cloned();
+            let entry = holders
+                .first()
+                .and_then(|f| self.files.get(f)?.get(&key))
+                .cloned();
             match entry {
                 Some(entry) if self.in_force.get(&key) != Some(&entry) => {
                     events.push(Event::Apply(entry.0.clone(), Some(entry.1.clone())));
@@ -148,56 +161,5 @@ impl Files {
             }
         }
         self.warnings.replace(Raiser::File(file.clone()), warnings);
-    }
-}
-
-/// One file on its way in.
-struct Load<'a> {
-    file: &'a Arc<str>,
-    objects: BTreeMap<ObjectKey, Entry>,
-    warnings: Vec<Warning>,
-    bad: Vec<ObjectKey>,
-}
-
-impl Load<'_> {
-    fn at(&self, line: u32) -> Origin {
-        Origin { file: self.file.clone(), line }
-    }
-
-    fn document(&mut self, document: Document) {
-        let origin = self.at(document.line);
-        match decode(document.value) {
-            Ok(decoded) => {
-                let key = decoded.object.as_ref().map(Object::key);
-                for note in decoded.notes {
-                    self.warn(&origin, key.as_ref(), note);
-                }
-                if let (Some(object), Some(key)) = (decoded.object, key) {
-                    self.add(key, object, origin);
-                }
-            }
-            Err(rejected) => {
-                self.bad.extend(rejected.object.clone());
-                self.warn(&origin, rejected.object.as_ref(), rejected.note);
-            }
-        }
-    }
-
-    fn add(&mut self, key: ObjectKey, object: Object, origin: Origin) {
-        if let Some((_, first)) = self.objects.get(&key) {
-            let note = Note {
-                reason: format!("{first} holds an object of the same name, which is in force"),
-                next_step: "remove or rename one of them".into(),
-            };
-            self.warn(&origin, Some(&key), note);
-            return;
-        }
-        self.objects.insert(key, (Arc::new(object), origin));
-    }
-
-    fn warn(&mut self, origin: &Origin, key: Option<&ObjectKey>, note: Note) {
-        let mut warning = Warning::file(origin.clone(), note.reason, note.next_step);
-        warning.object = key.cloned();
-        self.warnings.push(warning);
     }
 }

@@ -37,7 +37,11 @@ type Stamp = (u64, u64, u64, i64, i64);
 impl Scanner {
     /// A scanner that has seen nothing.
     pub fn new(root: PathBuf) -> Self {
-        Self { root, seen: BTreeMap::new(), started: false }
+        Self {
+            root,
+            seen: BTreeMap::new(),
+            started: false,
+        }
     }
 
     /// Whether the directory could be listed at least once.
@@ -49,7 +53,10 @@ impl Scanner {
     pub fn scan(&mut self) -> Outcome {
         let mut present = BTreeSet::new();
         if let Err(e) = list(&self.root, 1, &mut present) {
-            tracing::warn!("cannot list {}: {e}; the objects known so far stay in force", self.root.display());
+            tracing::warn!(
+                "cannot list {}: {e}; the objects known so far stay in force",
+                self.root.display()
+            );
             return Outcome::default();
         }
         let mut outcome = Outcome::default();
@@ -58,7 +65,9 @@ impl Scanner {
         }
         self.started = true;
         let names: BTreeSet<_> = present.iter().filter_map(|p| self.name(p)).collect();
-        outcome.gone.extend(self.seen.keys().filter(|n| !names.contains(*n)).cloned());
+        outcome
+            .gone
+            .extend(self.seen.keys().filter(|n| !names.contains(*n)).cloned());
         self.seen.retain(|n, _| names.contains(n));
         outcome
     }
@@ -69,7 +78,10 @@ impl Scanner {
         for path in paths.iter().filter(|p| is_manifest(p)) {
             self.visit(path, true, &mut outcome);
         }
-        if paths.iter().any(|p| p.is_dir() || (!is_manifest(p) && !p.exists())) {
+        if paths
+            .iter()
+            .any(|p| p.is_dir() || (!is_manifest(p) && !p.exists()))
+        {
             let mut rest = self.scan();
             outcome.read.append(&mut rest.read);
             outcome.gone.append(&mut rest.gone);
@@ -82,8 +94,18 @@ impl Scanner {
         let Some(name) = self.name(path) else { return };
         match fs::metadata(path) {
             Ok(meta) => {
-                let stamp = (meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec());
-                if self.started && !always && is_fresh(&meta) && self.seen.get(&name) != Some(&stamp) {
+                let stamp = (
+                    meta.dev(),
+                    meta.ino(),
+                    meta.len(),
+                    meta.mtime(),
+                    meta.mtime_nsec(),
+                );
+                if self.started
+                    && !always
+                    && is_fresh(&meta)
+                    && self.seen.get(&name) != Some(&stamp)
+                {
                     outcome.unsettled = true;
                     return;
                 }
@@ -140,5 +162,6 @@ fn is_manifest(path: &Path) -> bool {
 }
 
 fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_none_or(|n| n.to_string_lossy().starts_with('.'))
+    path.file_name()
+        .is_none_or(|n| n.to_string_lossy().starts_with('.'))
 }

@@ -36,13 +36,21 @@ impl Watch {
         let (sender, changes) = mpsc::channel(QUEUE);
         let overflowed = Arc::new(AtomicBool::new(false));
         match watcher(path, sender, overflowed.clone()) {
-            Ok(watcher) => Self { _watcher: Some(watcher), changes, overflowed },
+            Ok(watcher) => Self {
+                _watcher: Some(watcher),
+                changes,
+                overflowed,
+            },
             Err(e) => {
                 tracing::warn!(
                     "cannot watch {}: {e}; changes are seen by the rescan every 30 s only. Raise fs.inotify.max_user_watches and max_user_instances",
                     path.display()
                 );
-                Self { _watcher: None, changes, overflowed }
+                Self {
+                    _watcher: None,
+                    changes,
+                    overflowed,
+                }
             }
         }
     }
@@ -76,7 +84,9 @@ fn watcher(
 }
 
 fn changes(event: notify::Result<notify::Event>) -> Vec<Change> {
-    let Ok(event) = event else { return vec![Change::Lost] };
+    let Ok(event) = event else {
+        return vec![Change::Lost];
+    };
     if event.need_rescan() {
         return vec![Change::Lost];
     }

@@ -50,8 +50,15 @@ pub(super) fn service(key: &ServiceKey, service: Option<&Service>) -> (Arc<str>,
 /// A node's address stands for no workload on its network, so those have no alias.
 pub(super) fn workload(uid: &Uid, workload: Option<&Workload>) -> (Arc<str>, Option<Entry>) {
     let entry = workload.map(|w| {
-        let own = if w.host_network { &[][..] } else { &w.addresses };
-        let aliases = own.iter().map(|ip| format!("{}/{ip}", w.network).into()).collect();
+        let own = if w.host_network {
+            &[][..]
+        } else {
+            &w.addresses
+        };
+        let aliases = own
+            .iter()
+            .map(|ip| format!("{}/{ip}", w.network).into())
+            .collect();
         let services = w.services.keys().map(|k| k.to_string().into()).collect();
         entry(&uid.0, &pack_address(&w.into()), aliases, services)
     });
@@ -68,7 +75,13 @@ fn entry(name: &Arc<str>, content: &Any, aliases: Vec<Arc<str>>, services: Vec<A
     for alias in &aliases {
         text(ALIASES_FIELD, alias, &mut body);
     }
-    Entry { name: name.clone(), version, body: body.freeze(), aliases, services }
+    Entry {
+        name: name.clone(),
+        version,
+        body: body.freeze(),
+        aliases,
+        services,
+    }
 }
 
 fn text(field: u32, value: &str, body: &mut BytesMut) {

@@ -7,8 +7,7 @@ use warren_control::index::{Config, Delta, Index};
 use warren_control::model::{Event, Object};
 use warren_control::source::decode::decode;
 use warren_control::source::dir::document::parse;
-use warren_core::policy::{Policy, PolicyKey};
-use warren_core::workload::Uid;
+use warren_core::policy::Policy;
 use warren_core::{Service, Workload};
 
 /// The objects of a YAML text; every one has to be good.
@@ -48,7 +47,9 @@ impl World {
     }
 
     pub fn apply(&mut self, yaml: &str) -> Delta {
-        let events = objects(yaml).into_iter().map(|o| Event::Apply(Arc::new(o), None));
+        let events = objects(yaml)
+            .into_iter()
+            .map(|o| Event::Apply(Arc::new(o), None));
         let delta = self.index.apply(events);
         self.take(&delta);
         delta
@@ -62,7 +63,10 @@ impl World {
     }
 
     fn take(&mut self, delta: &Delta) {
-        fn merge<K: ToString, V>(into: &mut BTreeMap<String, Arc<V>>, from: &[(K, Option<Arc<V>>)]) {
+        fn merge<K: ToString, V>(
+            into: &mut BTreeMap<String, Arc<V>>,
+            from: &[(K, Option<Arc<V>>)],
+        ) {
             for (key, value) in from {
                 match value {
                     Some(value) => into.insert(key.to_string(), value.clone()),
@@ -83,16 +87,24 @@ impl World {
     /// The workload of pod `<namespace>/<name>`.
     pub fn pod(&self, name: &str) -> &Workload {
         let key = format!("Kubernetes//Pod/{name}");
-        self.workloads.get(&key).unwrap_or_else(|| panic!("{key} in {:?}", self.workloads.keys()))
+        self.workloads
+            .get(&key)
+            .unwrap_or_else(|| panic!("{key} in {:?}", self.workloads.keys()))
     }
 
     pub fn policy(&self, name: &str) -> &Policy {
-        self.policies.get(name).unwrap_or_else(|| panic!("{name} in {:?}", self.policies.keys()))
+        self.policies
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} in {:?}", self.policies.keys()))
     }
 
     /// Names of the policies that a pod names.
     pub fn attached(&self, pod: &str) -> Vec<String> {
-        self.pod(pod).policies.iter().map(ToString::to_string).collect()
+        self.pod(pod)
+            .policies
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 }
 
@@ -121,12 +133,4 @@ pub fn meshed(namespace: &str) -> String {
     format!(
         "{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}, labels: {{warren.dev/mesh: enabled}}}}}}\n---\n"
     )
-}
-
-pub fn key(namespace: &str, name: &str) -> PolicyKey {
-    PolicyKey { namespace: namespace.into(), name: name.into() }
-}
-
-pub fn uid(name: &str) -> Uid {
-    Uid::from(format!("Kubernetes//Pod/{name}").as_str())
 }

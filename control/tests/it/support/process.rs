@@ -29,7 +29,12 @@ impl Controller {
             fs::write(dir.path().join("manifests").join(name), text).expect("file");
         }
         let child = spawn(dir.path(), flags);
-        let mut controller = Self { dir, issuer, xds: "127.0.0.1:0".parse().expect("address"), child };
+        let mut controller = Self {
+            dir,
+            issuer,
+            xds: "127.0.0.1:0".parse().expect("address"),
+            child,
+        };
         controller.wait_for_address().await;
         controller
     }
@@ -50,13 +55,22 @@ impl Controller {
     /// SIGTERM; the exit status.
     pub fn terminate(&mut self) -> std::process::ExitStatus {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .expect("kill runs")
+                .success()
+        );
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("wait") {
                 return status;
             }
-            assert!(started.elapsed() < Duration::from_secs(10), "it does not end");
+            assert!(
+                started.elapsed() < Duration::from_secs(10),
+                "it does not end"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -71,7 +85,10 @@ impl Controller {
 
     /// A target whose token is `token`.
     pub fn target(&self, token: &str) -> Target {
-        let path = self.dir.path().join(format!("token-{:x}", rand::random::<u64>()));
+        let path = self
+            .dir
+            .path()
+            .join(format!("token-{:x}", rand::random::<u64>()));
         fs::write(&path, token).expect("file");
         Target {
             address: format!("https://localhost:{}", self.xds.port()),
@@ -79,6 +96,10 @@ impl Controller {
             token: Some(path),
             cluster_id: "Kubernetes".into(),
         }
+    }
+
+    pub async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
+        self.admin().get(path).await.expect(path)
     }
 
     pub async fn status(&self) -> ComponentStatus {
@@ -105,14 +126,24 @@ impl Controller {
         let started = Instant::now();
         loop {
             if let Ok(config) = self.admin().get::<ConfigView>("/config").await {
-                let address = config.0.get("bound-xds").and_then(|v| v.as_str()).expect("bound-xds");
+                let address = config
+                    .0
+                    .get("bound-xds")
+                    .and_then(|v| v.as_str())
+                    .expect("bound-xds");
                 self.xds = address.parse().expect("address");
-                return;
+                if self.status().await.ready {
+                    return;
+                }
             }
             if let Some(status) = self.child.try_wait().expect("wait") {
                 panic!("it ended: {status}; {}", self.log());
             }
-            assert!(started.elapsed() < Duration::from_secs(20), "it does not start: {}", self.log());
+            assert!(
+                started.elapsed() < Duration::from_secs(20),
+                "it does not start: {}",
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -130,7 +161,11 @@ impl Drop for Controller {
 }
 
 fn spawn(dir: &Path, flags: &[&str]) -> Child {
-    let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).expect("log");
+    let log = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.join("log"))
+        .expect("log");
     Command::new(env!("CARGO_BIN_EXE_warren-control"))
         .arg("--source")
         .arg(format!("dir:{}", dir.join("manifests").display()))
@@ -140,7 +175,14 @@ fn spawn(dir: &Path, flags: &[&str]) -> Child {
         .arg(dir.join("jwks.json"))
         .arg("--run-dir")
         .arg(dir.join("run"))
-        .args(["--xds-addr", "127.0.0.1:0", "--debug-addr", "127.0.0.1:0", "--token-issuer", ISSUER])
+        .args([
+            "--xds-addr",
+            "127.0.0.1:0",
+            "--debug-addr",
+            "127.0.0.1:0",
+            "--token-issuer",
+            ISSUER,
+        ])
         .args(flags)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

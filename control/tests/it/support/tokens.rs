@@ -5,33 +5,69 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, PublicKeyData};
 use serde_json::{Value, json};
+use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 pub const ISSUER: &str = "https://issuer.test";
 
 pub struct Issuer {
     key: KeyPair,
+    algorithm: Algorithm,
 }
 
 impl Issuer {
     pub fn new() -> Self {
-        Self { key: KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("key") }
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("key");
+        Self {
+            key,
+            algorithm: Algorithm::ES256,
+        }
+    }
+
+    /// As most clusters sign their tokens.
+    pub fn rsa() -> Self {
+        let key = KeyPair::generate_for(&PKCS_RSA_SHA256).expect("key");
+        Self {
+            key,
+            algorithm: Algorithm::RS256,
+        }
     }
 
     pub fn jwks(&self) -> String {
         let raw = self.key.public_key_raw();
-        let (x, y) = (URL_SAFE_NO_PAD.encode(&raw[1..33]), URL_SAFE_NO_PAD.encode(&raw[33..65]));
-        json!({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "k1", "x": x, "y": y}]})
-            .to_string()
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let key = if self.algorithm == Algorithm::ES256 {
+            json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "k1", "x": text(&raw[1..33]), "y": text(&raw[33..65])})
+        } else {
+            let spki = self.key.subject_public_key_info();
+            let (_, spki) = SubjectPublicKeyInfo::from_der(&spki).expect("SPKI");
+            let Ok(PublicKey::RSA(rsa)) = spki.parsed() else {
+                panic!("an RSA key")
+            };
+            let modulus: Vec<u8> = rsa
+                .modulus
+                .iter()
+                .copied()
+                .skip_while(|b| *b == 0)
+                .collect();
+            json!({"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "k1", "n": text(&modulus), "e": text(rsa.exponent)})
+        };
+        json!({ "keys": [key] }).to_string()
     }
 
     /// Signs claims as they are.
     pub fn sign(&self, claims: &Value) -> String {
-        let mut header = Header::new(Algorithm::ES256);
+        let mut header = Header::new(self.algorithm);
         header.kid = Some("k1".into());
-        let key = EncodingKey::from_ec_pem(self.key.serialize_pem().as_bytes()).expect("PKCS#8");
-        encode(&header, claims, &key).expect("token")
+        let pem = self.key.serialize_pem();
+        let key = match self.algorithm {
+            Algorithm::ES256 => EncodingKey::from_ec_pem(pem.as_bytes()),
+            _ => EncodingKey::from_rsa_pem(pem.as_bytes()),
+        };
+        encode(&header, claims, &key.expect("PKCS#8")).expect("token")
     }
 
     pub fn token(&self, account: &str, node: &str, pod: &str) -> String {
@@ -40,12 +76,18 @@ impl Issuer {
 
     /// The token of a node's tunnel.
     pub fn tunnel(&self, node: &str) -> String {
-        self.token("warren-system/warren-ztunnel", node, &format!("ztunnel-{node}"))
+        self.token(
+            "warren-system/warren-ztunnel",
+            node,
+            &format!("ztunnel-{node}"),
+        )
     }
 }
 
 pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
     i64::try_from(since.as_secs()).expect("fits")
 }
 

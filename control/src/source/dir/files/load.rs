@@ -1,0 +1,137 @@
+//! One file on its way in. Documents that did not change since are not parsed again, so that one change in a file of a whole
+//! cluster costs what it changes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
+
+use crate::model::{Object, ObjectKey, Origin};
+use crate::source::decode::{Note, decode};
+use crate::source::dir::document::{Malformed, Part, parts, read};
+use crate::warning::Warning;
+
+/// An object and where it stands.
+pub(super) type Entry = (Arc<Object>, Origin);
+
+/// Documents of one file by the hash of their text.
+#[derive(Debug, Default)]
+pub(super) struct Cache(HashMap<u128, Arc<Vec<Item>>>);
+
+/// What a document, or one item of a List, turned out to be.
+#[derive(Debug)]
+enum Item {
+    Good(Option<(ObjectKey, Arc<Object>)>, Vec<Note>),
+    Bad(Option<ObjectKey>, Note),
+    Malformed(Malformed),
+}
+
+/// What a file holds.
+#[derive(Debug)]
+pub(super) struct Load {
+    pub objects: BTreeMap<ObjectKey, Entry>,
+    pub warnings: Vec<Warning>,
+    /// Objects that are there and bad.
+    pub bad: HashSet<ObjectKey>,
+    /// Whether a document is not well-formed, so that objects may be missing that are meant to be there.
+    pub malformed: bool,
+    pub cache: Cache,
+}
+
+/// Reads a file, given what its documents were before.
+pub(super) fn load(file: &Arc<str>, text: &str, known: Cache) -> Load {
+    let json = file.ends_with(".json");
+    let mut load = Load {
+        objects: BTreeMap::new(),
+        warnings: Vec::new(),
+        bad: HashSet::new(),
+        malformed: false,
+        cache: Cache::default(),
+    };
+    for Part { line, text } in parts(text, json) {
+        let hash = hash(text);
+        let items = match known.0.get(&hash) {
+            Some(items) => items.clone(),
+            None => Arc::new(items(text, json)),
+        };
+        for item in items.iter() {
+            load.item(item, file, line);
+        }
+        load.cache.0.insert(hash, items);
+    }
+    load
+}
+
+impl Load {
+    fn item(&mut self, item: &Item, file: &Arc<str>, line: u32) {
+        let at = |line| Origin {
+            file: file.clone(),
+            line,
+        };
+        match item {
+            Item::Good(object, notes) => {
+                for note in notes {
+                    self.warn(at(line), object.as_ref().map(|(k, _)| k), note.clone());
+                }
+                if let Some((key, object)) = object {
+                    self.add(key, object, at(line));
+                }
+            }
+            Item::Bad(key, note) => {
+                self.bad.extend(key.clone());
+                self.warn(at(line), key.as_ref(), note.clone());
+            }
+            Item::Malformed(bad) => {
+                self.malformed = true;
+                self.warnings.push(Warning::file(
+                    at(line + bad.line - 1),
+                    format!("malformed document: {}", bad.reason),
+                    "correct it; objects that the file held before and that are missing now stay in force",
+                ));
+            }
+        }
+    }
+
+    fn add(&mut self, key: &ObjectKey, object: &Arc<Object>, origin: Origin) {
+        if let Some((_, first)) = self.objects.get(key) {
+            let note = Note {
+                reason: format!("{first} holds an object of the same name, which is in force"),
+                next_step: "remove or rename one of them".into(),
+            };
+            self.warn(origin, Some(key), note);
+            return;
+        }
+        self.objects.insert(key.clone(), (object.clone(), origin));
+    }
+
+    fn warn(&mut self, origin: Origin, key: Option<&ObjectKey>, note: Note) {
+        let mut warning = Warning::file(origin, note.reason, note.next_step);
+        warning.object = key.cloned();
+        self.warnings.push(warning);
+    }
+}
+
+fn items(text: &str, json: bool) -> Vec<Item> {
+    let values = match read(text, json) {
+        Ok(values) => values,
+        Err(bad) => return vec![Item::Malformed(bad)],
+    };
+    let item = |value| match decode(value) {
+        Ok(decoded) => {
+            let object = decoded.object.map(|o| (o.key(), Arc::new(o)));
+            Item::Good(object, decoded.notes)
+        }
+        Err(rejected) => Item::Bad(rejected.object, rejected.note),
+    };
+    values.into_iter().map(item).collect()
+}
+
+/// 128 bits, as for resource versions: equal hashes are taken for equal texts.
+fn hash(text: &str) -> u128 {
+    let half = |seed: u8| {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u8(seed);
+        hasher.write(text.as_bytes());
+        u128::from(hasher.finish())
+    };
+    half(1) << 64 | half(2)
+}
