@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
 
 use crate::lab::{Lab, Pod};
-use crate::peer::Outcome;
+use crate::peer::{Outcome, Ready};
 use crate::process::{Done, LIMIT, Running, installed};
 
 /// Client of the enrolled namespace `shop` on node a.
@@ -163,20 +163,36 @@ impl World {
 
     /// Starts `warren-peer` in a pod and, where `ready`, waits until it says so.
     pub fn start_peer(&self, pod: Pod, argv: &[&str], ready: bool) -> Result<Running> {
-        let program = self.lab.program("warren-peer");
-        let all: Vec<&str> = std::iter::once(program.as_str())
-            .chain(argv.iter().copied())
-            .collect();
-        let mut running = self.lab.start(pod, &all)?;
         if ready {
-            let line = running.line(Duration::from_secs(15))?;
-            ensure!(
-                line.contains("\"ready\":true"),
-                "{pod}: `warren-peer {}` said {line}",
-                argv.join(" ")
-            );
+            return Ok(self.ready_peer(pod, argv)?.0);
         }
-        Ok(running)
+        self.lab.start(
+            pod,
+            &self
+                .peer_argv(argv)
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    /// Starts `warren-peer` in a pod and waits until it is at work; also what it then said.
+    pub fn ready_peer(&self, pod: Pod, argv: &[&str]) -> Result<(Running, Ready)> {
+        let mut running = self.start_peer(pod, argv, false)?;
+        let line = running.line(Duration::from_secs(15))?;
+        let ready: Ready = parse(&line)?;
+        ensure!(
+            ready.ready,
+            "{pod}: `warren-peer {}` said {line}",
+            argv.join(" ")
+        );
+        Ok((running, ready))
+    }
+
+    fn peer_argv(&self, argv: &[&str]) -> Vec<String> {
+        std::iter::once(self.lab.program("warren-peer"))
+            .chain(argv.iter().map(|a| (*a).to_owned()))
+            .collect()
     }
 
     /// One connection, whatever comes of it.

@@ -10,11 +10,15 @@ use serde::{Deserialize, Serialize};
 /// The line that `serve` and `stream` print once they are at work.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Ready {
-    /// Always true.
+    /// True; another line, such as a report of failure, has no such field.
+    #[serde(default)]
     pub ready: bool,
     /// The ports that `serve` listens on, in the order asked for.
     #[serde(default)]
     pub ports: Vec<u16>,
+    /// What `getsockname()` of a `stream` returned.
+    #[serde(default)]
+    pub local: Option<SocketAddr>,
 }
 
 /// The addresses that a server sees of one connection.

@@ -43,7 +43,11 @@ pub(crate) fn run(args: &Serve) -> Result<()> {
             threads.push(thread::spawn(move || accept_all(&listener, mode, &log)));
         }
     }
-    super::line(&Ready { ready: true, ports });
+    super::line(&Ready {
+        ready: true,
+        ports,
+        local: None,
+    });
     for thread in threads {
         let _ = thread.join();
     }

@@ -62,9 +62,11 @@ impl Run<'_> {
             self.message(&mut stream)?;
             if !self.ready {
                 self.ready = true;
+                let local = stream.local_addr().ok();
                 super::line(&Ready {
                     ready: true,
                     ports: Vec::new(),
+                    local,
                 });
             }
             std::thread::sleep(Duration::from_millis(self.args.interval_ms));

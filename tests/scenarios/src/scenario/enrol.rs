@@ -52,6 +52,7 @@ fn by_namespace(world: &World, ip: Ip) -> Result<()> {
     label.set("enrol/plain-enrolled.yaml")?;
     eventually(SOON, || captured(world, PLAIN_A, SERVER_B, ip))?;
     eventually(SOON, || captured(world, PLAIN_A, PLAIN_B, ip))?;
+    undisturbed(held)?;
     // Its identity counts from now on.
     let strict = world.apply("policies/strict.yaml")?;
     eventually(SOON, || {
@@ -64,7 +65,6 @@ fn by_namespace(world: &World, ip: Ip) -> Result<()> {
             .map(drop)
     })?;
     drop(strict);
-    undisturbed(held)?;
     label.set("enrol/plain.yaml")?;
     eventually(SOON, || plain(world, PLAIN_A, ip))?;
     eventually(SOON, || {

@@ -178,24 +178,34 @@ fn tunnelled(world: &World, ip: Ip) -> Result<()> {
 
 /// Whether a new connection's socket is connected to the peer itself; `ss` reads that from the kernel, past the hooks of getpeername().
 pub fn is_direct(world: &World, from: Pod, to: Pod, ip: Ip) -> Result<bool> {
-    let at = world.at(to, ip, port::ECHO)?;
-    let held = world.start_peer(from, &["stream", &at.to_string(), "--seconds", "20"], true)?;
+    let at = world.at(to, ip, port::ECHO)?.to_string();
+    let (held, ready) = world.ready_peer(from, &["stream", &at, "--seconds", "20"])?;
     let sockets = world
         .lab
         .exec(from, &["ss", "-tnH", "state", "established"])?
         .ok()?;
     drop(held);
-    let peers: Vec<&str> = sockets
+    let own = ready
+        .local
+        .context("the client did not tell its address")?
+        .to_string();
+    let of = |line: &'_ str, column| {
+        line.split_whitespace()
+            .nth(column)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let peers = sockets
         .lines()
-        .filter_map(|l| l.split_whitespace().nth(3))
-        .collect();
-    let found = |end: &str| peers.iter().any(|p| p.ends_with(end));
-    if found(&at.to_string()) {
-        return Ok(true);
-    }
+        .filter(|l| of(l, 2) == own)
+        .map(|l| of(l, 3));
+    // The tunnel's end of the captured connection has the two addresses the other way round.
+    let peer = peers.last().with_context(|| {
+        format!("{from} holds a connection from {own}, `ss` shows none: {sockets}")
+    })?;
     ensure!(
-        found(":15001"),
-        "{from} holds a connection, `ss` shows none: {sockets}"
+        peer == at || peer.ends_with(":15001"),
+        "{from} to {at}: the socket is connected to {peer}"
     );
-    Ok(false)
+    Ok(peer == at)
 }
