@@ -85,6 +85,8 @@ pub struct Node<K> {
     policies_synced: bool,
     addresses_synced: bool,
     paths: Paths,
+    /// When the generation last changed.
+    generation_since: Instant,
     /// When the pods' network namespaces were last looked at.
     looked_at: Instant,
     /// When live direct flows are to be looked at again.
@@ -120,6 +122,7 @@ impl<K: Kernel> Node<K> {
             policies_synced: false,
             addresses_synced: false,
             paths: Paths::default(),
+            generation_since: now,
             looked_at: now,
             rescans: Vec::new(),
             effects: Vec::new(),

@@ -106,6 +106,7 @@ impl<K: Kernel> Node<K> {
     /// A change that may matter: what the kernel was told before counts no more.
     pub(super) fn new_generation(&mut self, now: Instant) {
         self.config.generation += 1;
+        self.generation_since = now;
         self.write_config();
         let done = self.kernel.clear_flows();
         self.done(done);

@@ -16,6 +16,8 @@ use crate::pods::Stage;
 
 /// How long a pair that failed takes the tunnel before it is tried again.
 const AGAIN: Duration = Duration::from_secs(300);
+/// How long after a change of generation handshakes of the one before may still arrive.
+const SETTLED: Duration = Duration::from_secs(2);
 /// Most pairs remembered.
 const MAX_PAIRS: usize = 65_536;
 
@@ -225,6 +227,10 @@ impl<K: Kernel> Node<K> {
         let (Some(from), Some(to)) = (number(source), number(destination)) else {
             return;
         };
+        // A handshake that a change of generation overtook is closed on purpose, and proves nothing.
+        if now.duration_since(self.generation_since) < SETTLED {
+            return;
+        }
         let family = if destination.is_ipv4() { 4 } else { 6 };
         let known = self.paths.pairs.get(&(from, to, family));
         if matches!(known, Some((Path::Fails | Path::Tried, _))) {

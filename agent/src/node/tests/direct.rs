@@ -162,6 +162,18 @@ fn a_flow_that_was_not_recognised_sends_its_pair_through_the_tunnel() {
             destination,
         },
     );
+    assert_eq!(
+        rig.node.kernel.config.generation, generation,
+        "a change has just closed handshakes"
+    );
+    rig.now += Duration::from_secs(3);
+    rig.say(
+        1,
+        warren_api::node::ToAgent::MissedDirect {
+            source,
+            destination,
+        },
+    );
     assert_eq!(rig.node.kernel.config.generation, generation + 1);
     assert_eq!(ask(&mut rig, 4), VERDICT_TUNNEL);
     let back = VerdictKey {
