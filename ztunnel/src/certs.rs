@@ -111,11 +111,15 @@ impl Certs {
         }
     }
 
-    /// The certificate of `id`, waited for up to `limit`; the error says why there is none.
+    /// The certificate of `id`, an identity of a pod of this node, waited for up to `limit`; the error says why there is none.
     pub async fn get(&self, id: &Identity, limit: Duration) -> Result<Arc<WorkloadCert>, String> {
-        let mut state = match self.entries.lock().get(id) {
-            Some(entry) => entry.state.clone(),
-            None => return Err(format!("no pod of this node has the identity {id}")),
+        // A pod's first connection may come before `want` has heard of the pod.
+        let mut state = {
+            let mut entries = self.entries.lock();
+            let entry = entries
+                .entry(id.clone())
+                .or_insert_with(|| self.start(id.clone()));
+            entry.state.clone()
         };
         if let Some(cert) = state.borrow_and_update().usable() {
             return Ok(cert);

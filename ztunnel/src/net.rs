@@ -10,6 +10,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpRepair;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -38,6 +40,15 @@ pub fn close_cleanly(s: &TcpStream) {
 pub fn prepare_tunnel(s: &TcpStream) {
     prepare(s);
     close_cleanly(s);
+}
+
+/// Binds to the address and port of a client's own socket, which goes on using them for its connection to this tunnel:
+/// repair mode (`TCP_REPAIR`) lets two sockets share a port, and the kernel tells them apart by their peers.
+pub fn bind_like(s: &TcpSocket, client: SocketAddr) -> io::Result<()> {
+    setsockopt(s, TcpRepair, &1)?;
+    let bound = s.bind(client);
+    setsockopt(s, TcpRepair, &0)?;
+    bound
 }
 
 /// The family of an address.

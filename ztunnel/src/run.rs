@@ -217,21 +217,25 @@ async fn observe(views: Views) {
     }
 }
 
-/// Peers are told to go elsewhere; connections may end by themselves for a while; the rest is reset.
+/// Peers are told to open no more streams; what is under way, a handshake included, may end by itself for a while; the
+/// rest is reset.
 async fn drain(cx: &Context, signal: &str, limit: Duration) {
     tracing::info!(signal, live = cx.registry.len(), "draining");
+    let pods = cx.pods.all();
+    let busy = || pods.iter().any(|p| p.live() > 0) || !cx.registry.is_empty();
     cx.drain.cancel();
-    let until = Instant::now() + limit;
-    while !cx.registry.is_empty() && Instant::now() < until {
-        sleep(Duration::from_millis(20)).await;
-    }
+    wait_while(&busy, limit).await;
     let left = cx.registry.len();
     cx.registry.end_all();
-    let until = Instant::now() + Duration::from_secs(1);
-    while !cx.registry.is_empty() && Instant::now() < until {
-        sleep(Duration::from_millis(5)).await;
-    }
+    wait_while(&|| !cx.registry.is_empty(), Duration::from_secs(1)).await;
     tracing::info!(reset = left, "drained");
+}
+
+async fn wait_while(busy: &dyn Fn() -> bool, limit: Duration) {
+    let until = Instant::now() + limit;
+    while busy() && Instant::now() < until {
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Two descriptors a connection: the usual soft limit is low, the hard one is not.

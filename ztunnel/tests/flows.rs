@@ -107,6 +107,32 @@ fn half_close_passes_both_ways() {
 }
 
 #[test]
+fn outside_the_mesh_the_client_is_seen_as_it_is() {
+    in_namespace(|| async {
+        let w = World::new().await;
+        let app = TcpListener::bind(addr(LEGACY, 8080)).await.unwrap();
+        for _ in 0..20 {
+            let client = w.dial(addr(LEGACY, 8080)).await;
+            let (_server, seen) = app.accept().await.unwrap();
+            assert_eq!(seen, client.local_addr().unwrap());
+        }
+    });
+}
+
+#[test]
+fn a_first_connection_may_come_before_its_certificate_is_wanted() {
+    in_namespace(|| async {
+        let w = World::new().await;
+        let app = echo(WEB, 8080).await;
+        w.update(|m| m.remove_workload(&uid("shopper")));
+        let mut s = w.dial(app).await;
+        w.serve_web().await;
+        w.update(|m| m.upsert_workload(workload("shopper", support::SHOPPER, true)));
+        ping(&mut s).await.unwrap();
+    });
+}
+
+#[test]
 fn outside_the_mesh_is_plain() {
     in_namespace(|| async {
         let w = World::new().await;

@@ -169,6 +169,8 @@ where
         tokio::select! {
             next = conn.accept() => match next {
                 Some(Ok((request, respond))) => dispatch(request, respond, handler),
+                // Both sides are closing: which one is first does not matter.
+                Some(Err(_)) if draining => return Ok(()),
                 Some(Err(e)) => return Err(e),
                 None => return Ok(()),
             },

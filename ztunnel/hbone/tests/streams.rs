@@ -246,6 +246,21 @@ async fn drain_lets_streams_finish_and_then_ends() {
 }
 
 #[tokio::test]
+async fn drain_ends_an_idle_connection_at_once() {
+    let mut w = world().await;
+    drop(w.pair().await);
+    let none_left = async {
+        while w.client.pool.size().1 > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), none_left).await.unwrap();
+    w.server.drain.send(true).unwrap();
+    let end = timeout(Duration::from_millis(400), w.server.ends.recv()).await;
+    end.expect("before the limit").unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_port_without_a_listener_answers_503() {
     let w = world().await;
     let closed = w.app.local_addr().unwrap();

@@ -1,5 +1,6 @@
 //! Connections out of a pod: captured, routed, and carried by HBONE or as they are.
 
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ use crate::net::{self, OriginalDestination};
 use crate::pods::Pod;
 use crate::record::{Direction, End, Flag, Info, Party, Security, Verdict};
 
-/// A peer that refuses its HBONE port is being enrolled or replaced: it is asked again for this long.
-const ENROLMENT: Duration = Duration::from_secs(3);
+/// A peer that is being enrolled or replaced is asked again for this long.
+const PASSING: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(100);
 /// A TCP connect to a peer's HBONE port.
 const PEER_LIMIT: Duration = Duration::from_secs(5);
@@ -47,7 +48,7 @@ enum Failure {
     #[error(transparent)]
     Peer(#[from] OpenError),
     #[error("cannot connect to {0}: {1}")]
-    Plain(SocketAddr, std::io::Error),
+    Plain(SocketAddr, io::Error),
 }
 
 impl Failure {
@@ -102,7 +103,7 @@ struct Ask {
 
 async fn carry(cx: &Arc<Context>, pod: &Arc<Pod>, mut client: TcpStream, ask: Ask) {
     let mut tried: Vec<Uid> = Vec::new();
-    let give_up = Instant::now() + ENROLMENT;
+    let give_up = Instant::now() + PASSING;
     loop {
         let found = find(cx, &ask, &tried);
         let route = match found {
@@ -130,12 +131,12 @@ async fn carry(cx: &Arc<Context>, pod: &Arc<Pod>, mut client: TcpStream, ask: As
             }
             Err(e) => {
                 let other = note_tried(&mut tried, &route);
-                let again = Instant::now() < give_up
-                    && (is_enrolment_race(&e) || (other && may_try_another(&e)));
+                let again =
+                    Instant::now() < give_up && (is_passing(&e) || (other && may_try_another(&e)));
                 if !again {
                     return fail(cx, &ask, Some(&route), &e);
                 }
-                if !other || is_enrolment_race(&e) {
+                if !other || is_passing(&e) {
                     sleep(AGAIN).await;
                 }
             }
@@ -164,15 +165,21 @@ fn note_tried(tried: &mut Vec<Uid>, route: &Route) -> bool {
     }
 }
 
-/// The pod is being enrolled, or its address has just passed to another one.
-fn is_enrolment_race(e: &Failure) -> bool {
+/// The peer's pod is being enrolled, its address has just passed to another one, or its tunnel is being replaced. Nothing
+/// of the application's bytes was sent, so asking again is safe.
+fn is_passing(e: &Failure) -> bool {
+    let Failure::Peer(e) = e else { return false };
     match e {
-        Failure::Peer(OpenError::Connect { kind, .. }) => {
-            *kind == std::io::ErrorKind::ConnectionRefused
+        OpenError::Connect { kind, .. } => {
+            matches!(
+                kind,
+                ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset
+            )
         }
-        Failure::Peer(OpenError::Handshake(HandshakeError::Refused(r))) => {
+        OpenError::Handshake(HandshakeError::Refused(r)) => {
             matches!(r, PeerRefusal::UnexpectedIdentity { .. })
         }
+        OpenError::Handshake(HandshakeError::Io(_)) | OpenError::Broken(_) => true,
         _ => false,
     }
 }
@@ -208,14 +215,32 @@ async fn connect(
             } else {
                 PLAIN_LIMIT
             };
-            let plain = async {
-                let socket = pod.sockets.take(net::family(to.ip())).await?;
-                net::connect(socket, *to, limit).await
-            };
+            let plain = plain(pod, ask.peer, *to, limit).await;
             Ok(Leg::Plain(IoTunnel::new(
-                plain.await.map_err(|e| Failure::Plain(*to, e))?,
+                plain.map_err(|e| Failure::Plain(*to, e))?,
             )))
         }
+    }
+}
+
+/// A destination outside the mesh sees the client's own address and port, wherever the port is free towards it.
+async fn plain(
+    pod: &Pod,
+    client: SocketAddr,
+    to: SocketAddr,
+    limit: Duration,
+) -> io::Result<TcpStream> {
+    let family = net::family(to.ip());
+    let socket = pod.sockets.take(family).await?;
+    if client.is_ipv4() != to.is_ipv4() || net::bind_like(&socket, client).is_err() {
+        return net::connect(socket, to, limit).await;
+    }
+    match net::connect(socket, to, limit).await {
+        // The same four addresses were in use a moment ago: any other port then.
+        Err(e) if matches!(e.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable) => {
+            net::connect(pod.sockets.take(family).await?, to, limit).await
+        }
+        other => other,
     }
 }
 
@@ -240,7 +265,7 @@ async fn open_tunnel(
             .get(&source, PATIENCE)
             .await
             .map_err(OpenError::NoCertificate)?;
-        let failed = |e: std::io::Error| OpenError::Connect {
+        let failed = |e: io::Error| OpenError::Connect {
             to: peer,
             kind: e.kind(),
             error: e.to_string(),
