@@ -36,6 +36,8 @@ const QUEUE: usize = 1024;
 const TICK: Duration = Duration::from_millis(100);
 /// After how many of these looks the kubelet is searched for, where its cgroup is not given.
 const KUBELET_LOOK: u32 = 10;
+/// Pause after events that nobody waits for; the ring buffer holds half a second of them at any rate that was seen.
+const EVENT_PAUSE: Duration = Duration::from_millis(5);
 /// How often cgroups are looked at again.
 const CGROUP_CHECK: Duration = Duration::from_secs(1);
 
@@ -232,7 +234,10 @@ async fn read_events(
         match events.next().await {
             Ok(batch) => {
                 let wanted = accounting.take(&batch);
-                if !wanted.is_empty() && inputs.send(Input::Wanted(wanted)).await.is_err() {
+                if wanted.is_empty() {
+                    // Nobody waits for accounts: a pause makes one wake-up of many events.
+                    tokio::time::sleep(EVENT_PAUSE).await;
+                } else if inputs.send(Input::Wanted(wanted)).await.is_err() {
                     return;
                 }
             }

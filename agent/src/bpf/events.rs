@@ -10,7 +10,7 @@ use tokio::io::unix::AsyncFd;
 use warren_abi::Event;
 
 /// Most events handed out at once.
-const BATCH: usize = 256;
+const BATCH: usize = 1024;
 
 /// Reads events. Those read are gone, whoever wrote them, and in whatever agent's time.
 pub struct EventReader {
@@ -52,7 +52,7 @@ pub struct AsyncEvents {
 }
 
 impl AsyncEvents {
-    /// Waits for events and returns up to 256. Nothing is lost where the future is dropped.
+    /// Waits for events and returns up to 1024. Nothing is lost where the future is dropped.
     pub async fn next(&mut self) -> io::Result<Vec<Event>> {
         loop {
             let mut ready = self.fd.readable_mut().await?;
