@@ -3,6 +3,7 @@
 mod components;
 mod containers;
 mod kubelets;
+mod logs;
 mod pods;
 mod reconcile;
 mod requests;
@@ -161,6 +162,8 @@ fn start(paths: Paths, options: Options) -> Result<Arc<Daemon>> {
     }
     let sync = daemon.clone();
     std::thread::spawn(move || sync.sync_services());
+    let trimmed = daemon.clone();
+    std::thread::spawn(move || trimmed.trim_logs());
     if daemon.options.mesh {
         daemon.start_components()?;
     }

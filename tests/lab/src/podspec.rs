@@ -108,12 +108,15 @@ pub struct ProbePlan {
     pub failures: u32,
 }
 
+/// Keys and values of a ConfigMap or Secret.
+pub type Entries = Vec<(String, String)>;
+
 /// Values that `valueFrom` and `$(NAME)` may refer to.
 pub struct References<'a> {
     /// The Pod's object, with its status.
     pub pod: &'a Value,
-    /// Looks a key of a ConfigMap or Secret of the pod's namespace up: kind, name, key.
-    pub lookup: &'a dyn Fn(&str, &str, &str) -> Option<String>,
+    /// Entries of a ConfigMap or Secret of the pod's namespace, by kind and name.
+    pub entries: &'a dyn Fn(&str, &str) -> Option<Entries>,
 }
 
 /// Plans a pod; an error names the container and the field.
@@ -189,7 +192,7 @@ fn container(c: &Container, spec: &PodSpec, context: &References<'_>) -> Result<
 }
 
 fn environment(c: &Container, context: &References<'_>) -> Result<Vec<(String, String)>> {
-    let mut env: Vec<(String, String)> = Vec::new();
+    let mut env = environment_from(c, context)?;
     for var in c.env.iter().flatten() {
         let value = match (&var.value, &var.value_from) {
             (Some(value), _) => {
@@ -203,6 +206,29 @@ fn environment(c: &Container, context: &References<'_>) -> Result<Vec<(String, S
             },
         };
         env.push((var.name.clone(), value));
+    }
+    Ok(env)
+}
+
+/// The variables of `envFrom`, which `env` may override and refer to.
+fn environment_from(c: &Container, context: &References<'_>) -> Result<Vec<(String, String)>> {
+    let mut env = Vec::new();
+    for from in c.env_from.iter().flatten() {
+        let (kind, name, optional) = match (&from.config_map_ref, &from.secret_ref) {
+            (Some(r), _) => ("ConfigMap", &r.name, r.optional),
+            (None, Some(r)) => ("Secret", &r.name, r.optional),
+            (None, None) => bail!("envFrom names neither a ConfigMap nor a Secret"),
+        };
+        let prefix = from.prefix.as_deref().unwrap_or("");
+        match (context.entries)(kind, name) {
+            Some(entries) => env.extend(
+                entries
+                    .into_iter()
+                    .map(|(k, v)| (format!("{prefix}{k}"), v)),
+            ),
+            None if optional == Some(true) => {}
+            None => bail!("envFrom: there is no {kind} {name}"),
+        }
     }
     Ok(env)
 }
@@ -224,8 +250,9 @@ fn value_from(var: &EnvVar, context: &References<'_>) -> Result<Option<String>> 
             bail!("env {name}: the lab knows fieldRef, configMapKeyRef and secretKeyRef only")
         }
     };
-    match (context.lookup)(kind, object, key) {
-        Some(value) => Ok(Some(value)),
+    let entries = (context.entries)(kind, object).unwrap_or_default();
+    match entries.into_iter().find(|(k, _)| k == key) {
+        Some((_, value)) => Ok(Some(value)),
         None if optional == Some(true) => Ok(None),
         None => bail!("env {name}: {kind} {object} has no key {key}"),
     }
@@ -361,7 +388,10 @@ mod tests {
     fn planned(container: Value) -> Result<PodPlan> {
         plan(&References {
             pod: &pod(container),
-            lookup: &|_, _, _| None,
+            entries: &|kind, name| {
+                (kind == "ConfigMap" && name == "settings")
+                    .then(|| vec![("MODE".into(), "fast".into())])
+            },
         })
     }
 
@@ -376,6 +406,20 @@ mod tests {
         assert_eq!(c.env[1], ("APP".into(), "web".into()));
         assert_eq!(c.env[2].1, "http://10.244.0.2/$(NOPE)");
         assert_eq!(c.argv[2], "http://10.244.0.2/$(NOPE) $(A) $HOME");
+    }
+
+    #[test]
+    fn environment_comes_from_config_maps() {
+        let plan = planned(json!({"name": "c", "command": ["$(X_MODE)"],
+            "envFrom": [{"prefix": "X_", "configMapRef": {"name": "settings"}}],
+            "env": [{"name": "M", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "MODE"}}}]}))
+        .unwrap();
+        assert_eq!(plan.containers[0].argv, ["fast"]);
+        assert_eq!(plan.containers[0].env[1], ("M".into(), "fast".into()));
+        let missing = planned(
+            json!({"name": "c", "command": ["x"], "envFrom": [{"secretRef": {"name": "no"}}]}),
+        );
+        assert!(format!("{:#}", missing.unwrap_err()).contains("there is no Secret no"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::ipam::Ipam;
+use crate::manifest::Key;
 use crate::services::Family;
 
 /// Fills `clusterIP`, `clusterIPs`, `ipFamilies` and `ipFamilyPolicy` of `service`, keeping what `old` had.
@@ -60,6 +61,24 @@ pub fn assign(ipam: &mut Ipam, old: Option<&Value>, service: &mut Value) -> Resu
     service["spec"]["clusterIP"] = json!(chosen.first());
     service["spec"]["clusterIPs"] = json!(chosen);
     Ok(())
+}
+
+/// What the lab's kube-proxy does not do for `service`, for people to know.
+pub fn unsupported(key: &Key, service: &Value) -> Vec<String> {
+    let fields = [
+        ("sessionAffinity", "ClientIP"),
+        ("internalTrafficPolicy", "Local"),
+        ("type", "NodePort"),
+        ("type", "LoadBalancer"),
+    ];
+    let given = fields
+        .iter()
+        .filter(|(field, value)| service["spec"][field] == *value);
+    given
+        .map(|(f, v)| {
+            format!("warning: {key}: the lab's kube-proxy does not know {f}: {v}; the mesh may")
+        })
+        .collect()
 }
 
 /// Virtual addresses of a Service object.

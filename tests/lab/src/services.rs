@@ -118,9 +118,12 @@ fn view(service: &Value, store: &Store) -> ServiceView {
         .kind("Pod")
         .filter(|p| text(p, "/metadata/namespace") == namespace);
     let selected = pods.filter(|p| selects(selector, &labels(p)));
-    let endpoints = selected
+    let mut endpoints: Vec<EndpointView> = selected
         .filter_map(|p| endpoint(p, &ports, text(service, "/metadata/name")))
         .collect();
+    if selector.is_none() {
+        endpoints = given_endpoints(service, &ports, store);
+    }
     let strings = |field: &str| -> Vec<String> {
         let list = spec[field].as_array().cloned().unwrap_or_default();
         list.iter()
@@ -190,6 +193,38 @@ fn endpoint(pod: &Value, ports: &[PortView], service: &str) -> Option<EndpointVi
     })
 }
 
+/// Endpoints of a Service without a selector: those of the EndpointSlices that name it.
+fn given_endpoints(service: &Value, ports: &[PortView], store: &Store) -> Vec<EndpointView> {
+    let name = &service["metadata"]["name"];
+    let mine = |s: &&Value| {
+        s["metadata"]["namespace"] == service["metadata"]["namespace"]
+            && labels(s).get("kubernetes.io/service-name") == Some(name)
+    };
+    let mut found = Vec::new();
+    for slice in store.kind("EndpointSlice").filter(mine) {
+        let list = slice["ports"].as_array().cloned().unwrap_or_default();
+        let number = |p: &PortView| {
+            let named = list
+                .iter()
+                .find(|s| s["name"].as_str().unwrap_or("") == p.name)?;
+            u16::try_from(named["port"].as_u64()?).ok()
+        };
+        for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
+            let addresses = endpoint["addresses"].as_array().into_iter().flatten();
+            found.push(EndpointView {
+                pod: text(endpoint, "/targetRef/name").into(),
+                uid: text(endpoint, "/targetRef/uid").into(),
+                node: text(endpoint, "/nodeName").into(),
+                addresses: addresses.filter_map(|a| a.as_str()?.parse().ok()).collect(),
+                ports: ports.iter().map(number).collect(),
+                ready: endpoint["conditions"]["ready"].as_bool().unwrap_or(true),
+                hostname: endpoint["hostname"].as_str().map(str::to_owned),
+            });
+        }
+    }
+    found
+}
+
 /// Whether a Pod object says that it is ready and is not being deleted.
 pub fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array();
@@ -255,4 +290,69 @@ fn slice(service: &ServiceView, family: Family) -> Value {
         "endpoints": service.endpoints.iter().filter_map(one).collect::<Vec<_>>(),
         "ports": ports,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(objects: &[Value]) -> Store {
+        let dir =
+            std::env::temp_dir().join(format!("warren-lab-services-{}", crate::store::uuid()));
+        let mut store = Store::new(dir.join("api"), dir.join("scratch")).unwrap();
+        for object in objects {
+            store.put(object.clone()).unwrap();
+        }
+        std::fs::remove_dir_all(dir).unwrap();
+        store
+    }
+
+    fn pod(name: &str, ready: &str) -> Value {
+        json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "shop", "labels": {"app": "web"}},
+            "spec": {"nodeName": "a", "containers": [{"name": "c", "ports": [{"name": "http", "containerPort": 8080}]}]},
+            "status": {"phase": "Running", "podIPs": [{"ip": "10.244.0.2"}],
+                "conditions": [{"type": "Ready", "status": ready}]}})
+    }
+
+    fn service(selector: Option<Value>) -> Value {
+        let mut service = json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"ports": [{"port": 80, "targetPort": "http"}], "ipFamilies": ["IPv4"]}});
+        if let Some(selector) = selector {
+            service["spec"]["selector"] = selector;
+        }
+        service
+    }
+
+    #[test]
+    fn readiness_and_named_ports_reach_the_slices() {
+        let store = store(&[
+            service(Some(json!({"app": "web"}))),
+            pod("one", "True"),
+            pod("two", "False"),
+        ]);
+        let view = &views(&store)[0];
+        assert_eq!(view.endpoints.len(), 2);
+        assert_eq!(
+            view.usable().map(|e| e.pod.as_str()).collect::<Vec<_>>(),
+            ["one"]
+        );
+        let slice = &slices(view)[0];
+        assert_eq!(slice["ports"][0]["port"], 8080);
+        assert_eq!(slice["endpoints"][0]["conditions"]["ready"], true);
+        assert_eq!(slice["endpoints"][1]["conditions"]["ready"], false);
+    }
+
+    #[test]
+    fn a_service_without_selector_takes_the_slices_that_are_given() {
+        let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": "mine", "namespace": "shop", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4", "endpoints": [{"addresses": ["172.18.0.254"]}], "ports": [{"name": "", "port": 9000}]});
+        let store = store(&[service(None), slice, pod("one", "True")]);
+        let view = &views(&store)[0];
+        assert_eq!(view.endpoints.len(), 1);
+        assert_eq!(view.endpoints[0].ports, [Some(9000)]);
+        assert!(!view.selected);
+    }
 }

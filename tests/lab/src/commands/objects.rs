@@ -11,6 +11,9 @@ use super::current;
 use crate::manifest;
 use crate::protocol::{Request, call};
 
+/// How a line that is a warning begins.
+const WARNING: &str = "warning: ";
+
 /// Arguments of `apply`.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
@@ -120,7 +123,7 @@ fn read(files: &[PathBuf]) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// Prints an answer that is a list of lines.
+/// Prints an answer that is a list of lines, warnings to standard error.
 pub fn print_lines(lines: &Value) {
     for line in lines
         .as_array()
@@ -128,6 +131,21 @@ pub fn print_lines(lines: &Value) {
         .flatten()
         .filter_map(Value::as_str)
     {
-        println!("{line}");
+        if !line.starts_with(WARNING) {
+            println!("{line}");
+        }
+    }
+    warn(lines);
+}
+
+/// Prints the warnings of an answer that is a list of lines.
+pub fn warn(lines: &Value) {
+    let lines = lines
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    for line in lines.filter(|l| l.starts_with(WARNING)) {
+        eprintln!("{line}");
     }
 }

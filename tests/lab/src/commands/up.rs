@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::Value;
 
+use super::objects::warn;
 use super::ps::table;
 use crate::daemon::Options;
 use crate::manifest::{self, text};
@@ -83,13 +84,10 @@ pub fn up(args: &UpArgs, name: &str) -> Result<Value> {
         return Err(error);
     }
     let socket = paths.socket();
-    let ready = call(&socket, &Request::Apply { objects }).and_then(|_| {
-        call(
-            &socket,
-            &Request::Wait {
-                seconds: args.timeout,
-            },
-        )
+    let seconds = args.timeout;
+    let ready = call(&socket, &Request::Apply { objects }).and_then(|lines| {
+        warn(&lines);
+        call(&socket, &Request::Wait { seconds })
     });
     ready.with_context(|| {
         format!(

@@ -96,17 +96,20 @@ impl Daemon {
 
     /// What the pod's manifest asks for.
     pub(super) fn plan(&self, key: &Key, pod: &Value) -> Result<PodPlan> {
-        let lookup = |kind: &str, name: &str, field: &str| {
+        let entries = |kind: &str, name: &str| {
             let state = self.lock();
             let object = state.store.get(&Key::core(kind, &key.namespace, name))?;
-            volumes::entries(object)
-                .into_iter()
-                .find(|(k, _)| k == field)
-                .and_then(|(_, v)| String::from_utf8(v).ok())
+            let text = |(k, v): (String, Vec<u8>)| Some((k, String::from_utf8(v).ok()?));
+            Some(
+                volumes::entries(object)
+                    .into_iter()
+                    .filter_map(text)
+                    .collect(),
+            )
         };
         podspec::plan(&References {
             pod,
-            lookup: &lookup,
+            entries: &entries,
         })
     }
 
@@ -134,10 +137,7 @@ impl Daemon {
         let mut pause = Duration::from_millis(20);
         loop {
             match cni::call(&socket, &self.cni_request(key, run, Verb::Add)) {
-                Ok(answer) => {
-                    self.update_pod(key, |run| run.enrolled = answer.enrolled);
-                    return Ok(true);
-                }
+                Ok(_) => return Ok(true),
                 Err(error) => self.update_pod(key, |run| {
                     run.reason = format!("waits for the agent: {error:#}")
                 }),
@@ -299,7 +299,7 @@ impl Daemon {
         if run.host_network {
             return Ok(());
         }
-        if self.options.mesh && run.enrolled {
+        if self.options.mesh {
             let socket: PathBuf = self.paths.run(&run.node).join("cni.sock");
             // As a container runtime does: DEL is best effort, the agent also sees that the pod is gone.
             if let Err(error) = cni::call(&socket, &self.cni_request(key, &run, Verb::Del)) {

@@ -69,6 +69,7 @@ impl Daemon {
                 }
             }
         });
+        lines.extend(std::mem::take(&mut self.lock().warnings));
         if errors.is_empty() {
             return Ok(json!(lines));
         }

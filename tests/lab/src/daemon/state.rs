@@ -38,7 +38,10 @@ pub struct State {
     pub synced: u64,
     /// Whether the lab is going down.
     pub closing: bool,
+    /// What the last `apply` should know.
+    pub warnings: Vec<String>,
     paths: Paths,
+    mesh: bool,
     turn: usize,
 }
 
@@ -65,8 +68,6 @@ pub struct PodRun {
     pub reason: String,
     /// Whether `reason` is final.
     pub failed: bool,
-    /// Whether the agent took it into the mesh.
-    pub enrolled: bool,
 }
 
 /// A container at run time.
@@ -111,7 +112,9 @@ impl State {
             revision: 1,
             synced: 0,
             closing: false,
+            warnings: Vec::new(),
             paths: paths.clone(),
+            mesh: options.mesh,
             turn: 0,
         })
     }
@@ -137,7 +140,11 @@ impl State {
             self.ensure_namespace(&key.namespace)?;
         }
         match (key.group.as_str(), key.kind.as_str()) {
-            ("", "Service") => service_ips::assign(&mut self.ipam, old.as_ref(), &mut object)?,
+            ("", "Service") => {
+                self.warnings
+                    .extend(service_ips::unsupported(&key, &object));
+                service_ips::assign(&mut self.ipam, old.as_ref(), &mut object)?;
+            }
             ("", "Pod") => self.prepare_pod(&mut object, old.as_ref())?,
             ("", "Node") => return self.apply_node(&key, &object),
             ("", "Namespace") => {
@@ -226,7 +233,19 @@ impl State {
 
     /// Lines of `lab ps`.
     pub fn rows(&self) -> Vec<PodRow> {
-        self.pods.iter().map(|(key, run)| row(key, run)).collect()
+        let line = |(key, run)| row(key, run, self.in_mesh(key));
+        self.pods.iter().map(line).collect()
+    }
+
+    /// Whether labels of the pod or its namespace put it into the mesh.
+    fn in_mesh(&self, pod: &Key) -> bool {
+        let label = |key: &Key| {
+            let object = self.store.get(key)?;
+            Some(text(object, "/metadata/labels/warren.dev~1mesh").to_owned())
+        };
+        let own = label(pod).unwrap_or_default();
+        let inherited = label(&Key::core("Namespace", "", &pod.namespace)).unwrap_or_default();
+        self.mesh && (own == "enabled" || (own != "disabled" && inherited == "enabled"))
     }
 
     fn ensure_namespace(&mut self, name: &str) -> Result<()> {
@@ -331,7 +350,6 @@ impl State {
             now: false,
             reason: "Pending".into(),
             failed: false,
-            enrolled: false,
         };
         self.pods.insert(key.clone(), run);
         Ok(())

@@ -26,7 +26,7 @@ pub struct PodRow {
     pub status: String,
     /// Restarts of all containers.
     pub restarts: u32,
-    /// Whether the agent took it into the mesh.
+    /// Whether its labels put it into the mesh.
     pub enrolled: bool,
     /// Network namespace.
     pub netns: String,
@@ -104,8 +104,8 @@ fn container_status(c: &ContainerRun) -> Value {
         "restartCount": c.restarts, "started": c.pid.is_some(), "state": state})
 }
 
-/// The line of `lab ps`.
-pub(super) fn row(key: &Key, run: &PodRun) -> PodRow {
+/// The line of `lab ps`; `enrolled` is what the labels say.
+pub(super) fn row(key: &Key, run: &PodRun, enrolled: bool) -> PodRow {
     let good = run
         .containers
         .iter()
@@ -130,7 +130,7 @@ pub(super) fn row(key: &Key, run: &PodRun) -> PodRow {
         ready: format!("{good}/{}", run.containers.len()),
         status,
         restarts: run.containers.iter().map(|c| c.restarts).sum(),
-        enrolled: run.enrolled,
+        enrolled: enrolled && !run.host_network,
         netns: run.link.netns.clone(),
         settled: run.ready() || run.phase() == "Succeeded",
         failed: run.failed || run.phase() == "Failed",
