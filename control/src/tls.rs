@@ -16,6 +16,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,9 @@ use crate::ca::{Authority, Subject};
 const HANDSHAKES: usize = 256;
 /// A handshake that takes longer is cut off.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// Length of what HTTP/2 begins with (RFC 9113 §3.4). It has to be here within [`HANDSHAKE_LIMIT`] of the TLS handshake's
+/// end; keep-alive watches only what comes behind it.
+const PREFACE: usize = 24;
 /// Life of the server's own certificate, which is renewed at half of it.
 const SERVER_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Pause before another try where a renewal failed.
@@ -161,6 +165,8 @@ async fn handshake(
         Ok(Ok(stream)) => Some(Connection {
             stream,
             peer: Peer(address),
+            opening: Some(Box::pin(tokio::time::sleep(HANDSHAKE_LIMIT))),
+            begun: 0,
         }),
         Ok(Err(e)) => {
             tracing::warn!(%address, "TLS handshake failed: {e}");
@@ -178,6 +184,8 @@ async fn handshake(
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
+    opening: Option<Pin<Box<Sleep>>>,
+    begun: usize,
 }
 
 impl Connected for Connection {
@@ -194,7 +202,20 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let this = &mut *self;
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if let Some(limit) = &mut this.opening {
+            this.begun += buf.filled().len() - before;
+            if this.begun >= PREFACE {
+                this.opening = None;
+            } else if limit.as_mut().poll(cx).is_ready() {
+                let address = this.peer.0;
+                tracing::warn!(%address, "no HTTP/2 preface within {} s of the TLS handshake", HANDSHAKE_LIMIT.as_secs());
+                return Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()));
+            }
+        }
+        read
     }
 }
 
