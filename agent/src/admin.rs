@@ -13,8 +13,8 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use warren_abi::DirectConn;
 use warren_admin::types::{
-    ComponentStatus, ConfigView, ConnectionView, LogLevel, PodCounts, PolicyView, ServiceView,
-    Timestamp, WorkloadView,
+    ComponentStatus, ConfigView, ConnectionView, PodCounts, PolicyView, ServiceView, Timestamp,
+    WorkloadView,
 };
 use warren_admin::{Admin, LogHandle, RouteError};
 use warren_api::xds;
@@ -26,6 +26,8 @@ use crate::node::{Input, View};
 use crate::pods::Stage;
 use crate::settings::Settings;
 use crate::sockdiag::pair;
+
+mod log_level;
 
 /// Where the answers come from.
 #[derive(Clone)]
@@ -70,7 +72,7 @@ pub async fn serve(
         sources.settings.metrics_addr,
     );
     tokio::spawn(keep_gauges(sources.clone(), metrics));
-    let admin = log_level(routes(sources.clone()), sources, log).metrics(registry.clone());
+    let admin = log_level::add(routes(sources.clone()), sources, log).metrics(registry.clone());
     let path = run_dir.join("agent-admin.sock");
     admin
         .serve_unix(&path)
@@ -117,48 +119,6 @@ fn routes(s: Sources) -> Admin {
         .put("/kernel-log", move |body: OnOff| {
             switch(e.clone(), Input::KernelLog(body.on))
         })
-}
-
-/// The level of this process and of the kernel programs: those write lines only while `warren_ebpf` may log them at `info`, and
-/// a filter has to name it, since they write a line a connection.
-fn log_level(admin: Admin, s: Sources, log: LogHandle) -> Admin {
-    let reader = log.clone();
-    let read = move || {
-        std::future::ready(LogLevel {
-            filter: reader.get(),
-        })
-    };
-    admin
-        .route("/log-level", read)
-        .put("/log-level", move |level: LogLevel| {
-            let (s, result) = (
-                s.clone(),
-                log.set(&level.filter).map_err(RouteError::bad_request),
-            );
-            async move {
-                result?;
-                tracing::info!(filter = %level.filter, "log level changed");
-                switch(s, Input::KernelLog(wants_kernel_log(&level.filter)))
-                    .await
-                    .map(|_| level)
-            }
-        })
-}
-
-/// Whether a filter asks for the kernel programs' lines: `info,warren_ebpf=info`, or everything at `debug` or `trace`.
-fn wants_kernel_log(filter: &str) -> bool {
-    let directives = filter.split(',').map(str::trim);
-    let level = |l: &str| ["info", "debug", "trace"].contains(&l.to_ascii_lowercase().as_str());
-    let mut wanted = false;
-    for directive in directives {
-        match directive.split_once('=') {
-            Some((target, l)) if target.starts_with("warren_ebpf") => wanted = level(l),
-            Some(_) => {}
-            None if directive.starts_with("warren_ebpf") => wanted = true,
-            None => wanted |= level(directive) && !directive.eq_ignore_ascii_case("info"),
-        }
-    }
-    wanted
 }
 
 fn with_policies(
@@ -373,32 +333,5 @@ async fn keep_gauges(s: Sources, metrics: Metrics) {
             .live
             .set(observe::direct_conns(&s.pins).len() as i64);
         metrics.log_lost.set(s.writer.lost() as i64);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::wants_kernel_log;
-
-    #[test]
-    fn the_kernel_programs_log_only_when_they_are_asked_to() {
-        for filter in [
-            "info",
-            "warn",
-            "info,warren_agent=debug",
-            "info,warren_ebpf=warn",
-            "debug,warren_ebpf=off",
-        ] {
-            assert!(!wants_kernel_log(filter), "{filter}");
-        }
-        for filter in [
-            "debug",
-            "trace",
-            "info,warren_ebpf=info",
-            "info, warren_ebpf=debug",
-            "warren_ebpf",
-        ] {
-            assert!(wants_kernel_log(filter), "{filter}");
-        }
     }
 }

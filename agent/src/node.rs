@@ -26,6 +26,7 @@ mod restore;
 mod services;
 mod tunnel;
 mod view;
+mod waiters;
 
 #[cfg(test)]
 mod tests;

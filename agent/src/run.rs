@@ -52,17 +52,7 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
         version = warren_admin::VERSION,
         "warren-agent starts"
     );
-    if let Some(missing) = requirements::missing(&requirements::check(&settings.cgroup)) {
-        anyhow::bail!("this machine lacks what the agent needs: {missing}");
-    }
-    fs::create_dir_all(&settings.run_dir)
-        .with_context(|| format!("--run-dir {}", settings.run_dir.display()))?;
-    mount::raise_limits();
-    mount::ensure_bpffs(&settings.pins())?;
-    let pins = Pins::create(&settings.pins())?;
-    let mut loaded = bpf::load(&settings.object(), pins.clone())?;
-    bpf::spawn_kernel_log(&mut loaded.ebpf);
-
+    let (loaded, pins) = prepare(&settings)?;
     let mut registry = Registry::default();
     warren_admin::process::register(&mut registry);
     let metrics = Metrics::new(&mut registry);
@@ -77,17 +67,7 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
     let (node, events) = start_node(&settings, loaded, &mesh, &names)?;
     let (inputs, inbox) = mpsc::channel(QUEUE);
     let outbox = Outbox::default();
-    let (found, tunnel_cgroup) = watch::channel(None);
-    let run_dir = &settings.run_dir;
-    tokio::spawn(cni::serve(&run_dir.join("cni.sock"), inputs.clone()).context("RUN/cni.sock")?);
-    let agent_sock = run_dir.join("agent.sock");
-    tokio::spawn(tunnel::serve(
-        &agent_sock,
-        inputs.clone(),
-        outbox.clone(),
-        settings.cgroup.clone(),
-        found,
-    )?);
+    let tunnel_cgroup = serve_sockets(&settings, &inputs, &outbox)?;
     let client = start_xds(&settings, inputs.clone());
     let accounting = Accounting::new(
         names.clone(),
@@ -116,7 +96,12 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
         writer,
     };
     admin::serve(sources, log, registry, metrics.clone()).await?;
-    let hands = effects::Hands::new(inputs.clone(), outbox, run_dir.join("pods.json"), revoked);
+    let hands = effects::Hands::new(
+        inputs.clone(),
+        outbox,
+        settings.run_dir.join("pods.json"),
+        revoked,
+    );
     tokio::select! {
         () = drive(node, inbox, hands, metrics) => anyhow::bail!("the node's task has ended"),
         signal = warren_admin::shutdown::requested() => {
@@ -124,6 +109,42 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// What has to be there before anything runs: requirements, directories, limits, the loaded object.
+fn prepare(settings: &Settings) -> anyhow::Result<(Loaded, Pins)> {
+    if let Some(missing) = requirements::missing(&requirements::check(&settings.cgroup)) {
+        anyhow::bail!("this machine lacks what the agent needs: {missing}");
+    }
+    let run_dir = &settings.run_dir;
+    fs::create_dir_all(run_dir).with_context(|| format!("--run-dir {}", run_dir.display()))?;
+    mount::raise_limits();
+    mount::ensure_bpffs(&settings.pins())?;
+    let pins = Pins::create(&settings.pins())?;
+    let mut loaded = bpf::load(&settings.object(), pins.clone())?;
+    bpf::spawn_kernel_log(&mut loaded.ebpf);
+    Ok((loaded, pins))
+}
+
+/// Serves the CNI socket and the node socket; returns where the cgroup of the connected tunnel is told.
+fn serve_sockets(
+    settings: &Settings,
+    inputs: &mpsc::Sender<Input>,
+    outbox: &Outbox,
+) -> anyhow::Result<watch::Receiver<Option<PathBuf>>> {
+    let (found, tunnel_cgroup) = watch::channel(None);
+    let cni_sock = settings.run_dir.join("cni.sock");
+    let serve = cni::serve(&cni_sock, inputs.clone());
+    tokio::spawn(serve.with_context(|| cni_sock.display().to_string())?);
+    let (agent_sock, cgroup) = (settings.run_dir.join("agent.sock"), settings.cgroup.clone());
+    tokio::spawn(tunnel::serve(
+        &agent_sock,
+        inputs.clone(),
+        outbox.clone(),
+        cgroup,
+        found,
+    )?);
+    Ok(tunnel_cgroup)
 }
 
 fn start_node(

@@ -104,72 +104,80 @@ impl Metrics {
             log_lost: Gauge::default(),
             queue: Gauge::default(),
         };
+        this.register_traffic(r);
+        this.register_process(r);
+        this
+    }
+
+    fn register_traffic(&self, r: &mut Registry) {
         r.register(
             "tcp_connections_opened",
             "Connections that were taken",
-            this.opened.clone(),
+            self.opened.clone(),
         );
         r.register(
             "tcp_connections_closed",
             "Connections that ended, by how",
-            this.closed.clone(),
+            self.closed.clone(),
         );
         r.register_with_unit(
             "tcp_sent",
             "From client to server",
             Unit::Bytes,
-            this.sent.clone(),
+            self.sent.clone(),
         );
         r.register_with_unit(
             "tcp_received",
             "From server to client",
             Unit::Bytes,
-            this.received.clone(),
+            self.received.clone(),
         );
         let life = "Life of connections that ended";
         r.register_with_unit(
             "tcp_connection_duration",
             life,
             Unit::Seconds,
-            this.duration.clone(),
+            self.duration.clone(),
         );
         r.register(
             "denials",
             "Direct flows ended by policy; equals the last number in the denial log",
-            this.denials.clone(),
+            self.denials.clone(),
         );
         r.register(
             "direct_flows_live",
             "Direct flows that live now",
-            this.live.clone(),
+            self.live.clone(),
         );
+    }
+
+    fn register_process(&self, r: &mut Registry) {
         r.register(
             "xds_connected",
             "1 while connected to the controller",
-            this.xds_connected.clone(),
+            self.xds_connected.clone(),
         );
         r.register(
             "tunnel_connected",
             "1 while a tunnel is connected",
-            this.tunnel_connected.clone(),
+            self.tunnel_connected.clone(),
         );
-        r.register("pods_enrolled", "Pods in the mesh", this.enrolled.clone());
+        r.register("pods_enrolled", "Pods in the mesh", self.enrolled.clone());
         r.register(
             "bpf_refused_changes",
             "Changes of maps and links that the kernel refused",
-            this.kernel_errors.clone(),
+            self.kernel_errors.clone(),
         );
         r.register(
             "access_log_lost_lines",
             "Log lines lost because the log was not read fast enough",
-            this.log_lost.clone(),
+            self.log_lost.clone(),
         );
         r.register(
             "agent_queue_length",
             "Inputs that wait to be handled",
-            this.queue.clone(),
+            self.queue.clone(),
         );
-        this
     }
 
     /// A direct flow ended; `version` is that of the names. A flow is counted as opened here too: two events for each flow would

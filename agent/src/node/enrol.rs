@@ -12,7 +12,6 @@ use warren_core::workload::Uid;
 
 use super::message::NewListeners;
 use super::{Effect, Node};
-use crate::cni::Answer;
 use crate::kernel::{Done, Kernel};
 use crate::pods::{Listener, Pod, Stage, listener_key};
 
@@ -369,48 +368,6 @@ impl<K: Kernel> Node<K> {
                 pod.retry_at = pod.retry_at.filter(|at| *at > now);
             }
             self.reconcile(&uid, now);
-        }
-    }
-
-    fn answer_waiters(&mut self, uid: &Uid, now: Instant) {
-        let wanted = self.wanted(uid);
-        let namespace_exempt = |pod: &Pod| self.options.exempt.contains(&pod.record.namespace);
-        let Some(pod) = self.pods.get(uid) else {
-            return;
-        };
-        if pod.waiters.is_empty() {
-            return;
-        }
-        let (stage, error, exempt) = (pod.stage, pod.last_error.clone(), namespace_exempt(pod));
-        let tunnel = self.tunnel.link.is_some();
-        let Some(pod) = self.pods.get_mut(uid) else {
-            return;
-        };
-        for waiter in std::mem::take(&mut pod.waiters) {
-            let late = waiter.deadline <= now;
-            let answer = match (wanted, stage) {
-                (Some(true), Stage::Enrolled) => Answer::done(true),
-                (Some(false), Stage::Idle) => Answer::done(false),
-                (None, Stage::Idle) if waiter.labelled == Some(false) => Answer::done(false),
-                (None, Stage::Enrolled) => Answer::done(true),
-                (None, _) if late && exempt => Answer::done(false),
-                (None, _) if late => Answer::failed(
-                    "the controller does not know this pod yet (is warren-control running?)",
-                ),
-                (Some(true), Stage::Idle) if error.is_some() => {
-                    Answer::failed(error.clone().unwrap_or_default())
-                }
-                _ if late && !tunnel => Answer::failed(
-                    "no tunnel is connected to the agent (is warren-ztunnel running?)",
-                ),
-                _ if late => Answer::failed("the pod could not be let into the mesh in time"),
-                _ => {
-                    pod.waiters.push(waiter);
-                    continue;
-                }
-            };
-            // Nobody is told who went away.
-            let _ = waiter.reply.send(answer);
         }
     }
 }
