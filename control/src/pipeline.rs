@@ -90,7 +90,7 @@ impl Pipeline {
         self.metrics
             .warnings
             .set(i64::try_from(self.warnings.len()).unwrap_or(i64::MAX));
-        if events == 0 {
+        if delta.is_empty() {
             return;
         }
         tracing::info!(

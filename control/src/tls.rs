@@ -24,6 +24,10 @@ use tonic::transport::server::Connected;
 
 use crate::ca::{Authority, Subject};
 
+mod limits;
+
+use limits::{Limits, Slot};
+
 /// Handshakes at once; more wait in the kernel's queue.
 const HANDSHAKES: usize = 256;
 /// A handshake that takes longer is cut off.
@@ -126,21 +130,26 @@ pub fn accept(
 ) -> mpsc::Receiver<std::io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(16);
     let acceptor = TlsAcceptor::from(config);
-    let slots = Arc::new(Semaphore::new(HANDSHAKES));
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let limits = Limits::default();
     tokio::spawn(stop.run_until_cancelled_owned(async move {
         loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else {
+            let Ok(permit) = handshakes.clone().acquire_owned().await else {
                 return;
             };
             match listener.accept().await {
                 Ok((stream, address)) => {
+                    let Some(slot) = limits.admit(address.ip()) else {
+                        tracing::warn!(%address, "too many connections, in all or from this address; closed");
+                        continue;
+                    };
                     let (acceptor, sender) = (acceptor.clone(), sender.clone());
                     tokio::spawn(async move {
-                        if let Some(connection) = handshake(acceptor, stream, address).await {
+                        if let Some(stream) = handshake(acceptor, stream, address).await {
                             // The server ended.
-                            let _ = sender.send(Ok(connection)).await;
+                            let _ = sender.send(Ok(Connection::new(stream, address, slot))).await;
                         }
-                        drop(slot);
+                        drop(permit);
                     });
                 }
                 Err(e) => {
@@ -157,17 +166,12 @@ async fn handshake(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     address: SocketAddr,
-) -> Option<Connection> {
+) -> Option<TlsStream<TcpStream>> {
     if let Err(e) = stream.set_nodelay(true) {
         tracing::debug!(%address, "cannot set TCP_NODELAY: {e}");
     }
     match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => Some(Connection {
-            stream,
-            peer: Peer(address),
-            opening: Some(Box::pin(tokio::time::sleep(HANDSHAKE_LIMIT))),
-            begun: 0,
-        }),
+        Ok(Ok(stream)) => Some(stream),
         Ok(Err(e)) => {
             tracing::warn!(%address, "TLS handshake failed: {e}");
             None
@@ -186,6 +190,19 @@ pub struct Connection {
     peer: Peer,
     opening: Option<Pin<Box<Sleep>>>,
     begun: usize,
+    _slot: Slot,
+}
+
+impl Connection {
+    fn new(stream: TlsStream<TcpStream>, address: SocketAddr, slot: Slot) -> Self {
+        Self {
+            stream,
+            peer: Peer(address),
+            opening: Some(Box::pin(tokio::time::sleep(HANDSHAKE_LIMIT))),
+            begun: 0,
+            _slot: slot,
+        }
+    }
 }
 
 impl Connected for Connection {

@@ -345,3 +345,56 @@ async fn bytes_that_are_no_text_are_named() {
         w.warned()
     );
 }
+
+#[tokio::test]
+async fn one_change_in_a_large_file_is_one_change() {
+    let text = |ready: usize| -> String {
+        (0..1_000)
+            .map(|n| {
+                pod(
+                    "shop",
+                    &format!("p{n}"),
+                    "a",
+                    &format!("10.1.{}.{}", n / 250, n % 250 + ready),
+                    80,
+                )
+            })
+            .collect()
+    };
+    let before = text(1);
+    let mut w = Watched::start(&[("all.yaml", &before)]).await;
+    while w.objects.len() < 1_000 {
+        assert!(
+            w.take(Duration::from_secs(5)).await,
+            "{} objects",
+            w.objects.len()
+        );
+    }
+    write(
+        w.path("all.yaml"),
+        &before.replace("\"10.1.2.1\"", "\"10.9.9.9\""),
+    );
+    let batch = tokio::time::timeout(Duration::from_secs(5), w.batches.recv()).await;
+    let events = batch.expect("a batch").expect("the source runs").events;
+    assert_eq!(events.len(), 1, "the other documents did not change");
+    assert!(matches!(&events[0], Event::Apply(o, _) if o.key().to_string() == "Pod shop/p500"));
+}
+
+/// A file that is renamed to nothing of ours must not cost a look at the whole directory.
+#[test]
+fn only_directories_mean_a_scan() {
+    use warren_control::source::dir::scan::Scanner;
+    let dir = TempDir::new().expect("directory");
+    write(dir.path().join("a.yaml"), "a: 1");
+    fs::create_dir(dir.path().join("sub")).expect("directory");
+    write(dir.path().join("sub/b.yaml"), "b: 1");
+    let mut scanner = Scanner::new(dir.path().to_owned());
+    assert_eq!(scanner.scan().read.len(), 2);
+    fs::remove_file(dir.path().join("a.yaml")).expect("remove");
+    let paths = |name: &str| [dir.path().join(name)].into();
+    let none = scanner.read(&paths("gone.tmp"));
+    assert_eq!((none.read.len(), none.gone.len()), (0, 0));
+    assert_eq!(scanner.read(&paths("a.yaml")).gone, ["a.yaml".into()]);
+    fs::remove_dir_all(dir.path().join("sub")).expect("remove");
+    assert_eq!(scanner.read(&paths("sub")).gone, ["sub/b.yaml".into()]);
+}

@@ -41,6 +41,9 @@ impl Files {
     pub fn update(&mut self, outcome: Outcome) -> Vec<Event> {
         let mut touched = BTreeSet::new();
         let mut reported = BTreeSet::new();
+        let readable = outcome.read.iter();
+        let readable = readable.filter_map(|(f, t)| Some((f, t.as_deref().ok()?)));
+        load::prepare(readable, &mut self.caches);
         for (file, text) in outcome.read {
             reported.insert(file.clone());
             match text {

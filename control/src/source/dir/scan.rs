@@ -78,16 +78,23 @@ impl Scanner {
         for path in paths.iter().filter(|p| is_manifest(p)) {
             self.visit(path, true, &mut outcome);
         }
-        if paths
-            .iter()
-            .any(|p| p.is_dir() || (!is_manifest(p) && !p.exists()))
-        {
+        if paths.iter().any(|p| self.is_directory(p)) {
             let mut rest = self.scan();
             outcome.read.append(&mut rest.read);
             outcome.gone.append(&mut rest.gone);
             outcome.unsettled |= rest.unsettled;
         }
         outcome
+    }
+
+    /// Whether the path is a directory, or was one that held files of ours.
+    fn is_directory(&self, path: &Path) -> bool {
+        let Some(name) = self.name(path) else {
+            return true;
+        };
+        let below: Arc<str> = format!("{name}/").into();
+        let mut later = self.seen.range(below.clone()..);
+        path.is_dir() || later.next().is_some_and(|(n, _)| n.starts_with(&*below))
     }
 
     fn visit(&mut self, path: &Path, always: bool, outcome: &mut Outcome) {

@@ -37,9 +37,52 @@ pub(super) struct Load {
     pub cache: Cache,
 }
 
+/// Documents that are worth another thread.
+const WORTH_A_THREAD: usize = 128;
+
+/// Parses the documents that are new in any of the files, on all processors where they are many.
+pub(super) fn prepare<'a>(
+    files: impl Iterator<Item = (&'a Arc<str>, &'a str)>,
+    caches: &mut BTreeMap<Arc<str>, Cache>,
+) {
+    let mut new = Vec::new();
+    for (file, text) in files {
+        let json = is_json(file);
+        let known = caches.get(file);
+        for Part { text, .. } in parts(text, json) {
+            let hash = hash(text);
+            if known.is_none_or(|k| !k.0.contains_key(&hash)) {
+                new.push((file, hash, text, json));
+            }
+        }
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = new.len().div_ceil(threads).max(WORTH_A_THREAD);
+    let parse = |share: &[(&'a Arc<str>, u128, &'a str, bool)]| {
+        let one = |&(file, hash, text, json): &(&'a Arc<str>, u128, &'a str, bool)| {
+            (file, hash, Arc::new(items(text, json)))
+        };
+        share.iter().map(one).collect::<Vec<_>>()
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = new
+            .chunks(share)
+            .map(|share| scope.spawn(move || parse(share)))
+            .collect();
+        // A document on which a worker broke is parsed where it is needed.
+        for (file, hash, items) in workers.into_iter().filter_map(|w| w.join().ok()).flatten() {
+            caches
+                .entry(file.clone())
+                .or_default()
+                .0
+                .insert(hash, items);
+        }
+    });
+}
+
 /// Reads a file, given what its documents were before.
 pub(super) fn load(file: &Arc<str>, text: &str, known: Cache) -> Load {
-    let json = file.ends_with(".json");
+    let json = is_json(file);
     let mut load = Load {
         objects: BTreeMap::new(),
         warnings: Vec::new(),
@@ -108,6 +151,10 @@ impl Load {
         warning.object = key.cloned();
         self.warnings.push(warning);
     }
+}
+
+fn is_json(file: &str) -> bool {
+    file.ends_with(".json")
 }
 
 fn items(text: &str, json: bool) -> Vec<Item> {
