@@ -92,6 +92,26 @@ impl Lab {
             .context("the lab did not go down")
     }
 
+    /// What a lab should have taken with it and did not: network namespaces, state, pins.
+    pub fn leftovers(&self) -> Vec<String> {
+        let places = [
+            ("/run/netns", format!("warren-{}-", self.name)),
+            (ROOT, self.name.clone()),
+            ("/sys/fs/bpf/warren", String::new()),
+        ];
+        let mut left = Vec::new();
+        for (dir, prefix) in places {
+            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
+            left.extend(
+                names
+                    .filter(|n| n.starts_with(&prefix))
+                    .map(|n| format!("{dir}/{n}")),
+            );
+        }
+        left
+    }
+
     /// Runs a command in a pod.
     pub fn exec(&self, pod: Pod, argv: &[&str]) -> Result<Done> {
         self.exec_within(pod, argv, LIMIT)

@@ -107,6 +107,23 @@ struct Tally {
     skipped: usize,
 }
 
+impl Tally {
+    fn pass(&mut self, name: &str, seconds: f64) {
+        self.passed += 1;
+        println!("ok       {name} ({seconds:.1} s)");
+    }
+
+    fn fail(&mut self, name: &str, seconds: f64, why: &str) {
+        self.failed += 1;
+        println!("FAILED   {name} ({seconds:.1} s): {why}");
+    }
+
+    fn skip(&mut self, name: &str, why: &str) {
+        self.skipped += 1;
+        println!("skipped  {name}: {why}");
+    }
+}
+
 fn run_suite(
     suite: Suite,
     members: &[&Scenario],
@@ -126,8 +143,7 @@ fn run_suite(
         if let Err(error) = lab.up(dir.path(), &up) {
             let _ = lab.down();
             for scenario in members {
-                tally.failed += 1;
-                println!("FAILED   {}: the lab for it did not come up", scenario.name);
+                tally.fail(&scenario.name, 0.0, "the lab for it did not come up");
             }
             println!("{error:#}");
             return Ok(());
@@ -153,33 +169,32 @@ fn run_suite(
     }
     if owned && !keep {
         lab.down()?;
+        match lab.leftovers() {
+            left if left.is_empty() => {
+                tally.pass(&format!("lab/down-leaves-nothing/{suite:?}"), 0.0)
+            }
+            left => tally.fail(
+                &format!("lab/down-leaves-nothing/{suite:?}"),
+                0.0,
+                &left.join(", "),
+            ),
+        }
     }
     Ok(())
 }
 
 fn run_one(scenario: &Scenario, world: &World, options: &Options, tally: &mut Tally) {
     if scenario.long && !options.long {
-        tally.skipped += 1;
-        println!("skipped  {}: only with --long", scenario.name);
-        return;
+        return tally.skip(&scenario.name, "only with --long");
     }
     let begin = Instant::now();
     let result = scenario.run(world);
     let took = begin.elapsed().as_secs_f64();
     match result {
-        Ok(()) => {
-            tally.passed += 1;
-            println!("ok       {} ({took:.1} s)", scenario.name);
-        }
+        Ok(()) => tally.pass(&scenario.name, took),
         Err(error) => match error.downcast_ref::<Skip>() {
-            Some(skip) => {
-                tally.skipped += 1;
-                println!("skipped  {}: {skip}", scenario.name);
-            }
-            None => {
-                tally.failed += 1;
-                println!("FAILED   {} ({took:.1} s): {error:#}", scenario.name);
-            }
+            Some(skip) => tally.skip(&scenario.name, &skip.to_string()),
+            None => tally.fail(&scenario.name, took, &format!("{error:#}")),
         },
     }
 }

@@ -9,6 +9,7 @@ mod kill;
 mod observe;
 mod policy;
 pub mod protocols;
+mod services;
 mod sockets;
 mod transfers;
 pub mod wire;
@@ -73,6 +74,7 @@ pub fn all() -> Vec<Scenario> {
     registry.theme("addresses", addresses::register);
     registry.theme("transfers", transfers::register);
     registry.theme("sockets", sockets::register);
+    registry.theme("services", services::register);
     registry.theme("protocols", protocols::register);
     registry.theme("policy", policy::register);
     registry.theme("enrol", enrol::register);

@@ -37,6 +37,9 @@ pub fn register(add: &mut Registry) {
     add.both("plaintext-from-same-node", |w, ip| {
         by_pod_ip(w, PLAIN_A, SERVER_A, ip)
     });
+    add.both("service-from-outside-the-mesh", |w, ip| {
+        by_service(w, PLAIN_A, "web-b.shop", SERVER_B, ip)
+    });
     add.both("plaintext-to-another-pod", to_plain);
     add.both("plaintext-from-outside", from_outside);
     add.both("own-service", |w, ip| {

@@ -60,7 +60,7 @@ pub fn register(add: &mut Registry) {
             w,
             "spiffe://elsewhere.example/ns/other/sa/server",
             &["--node", "b"],
-            "PERMISSION_DENIED",
+            "INVALID_ARGUMENT",
         )
     });
     add.one("ca/token-of-an-application", |w| {

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use super::Registry;
 use super::wire::MARKER;
 use crate::capture::Capture;
+use crate::lab::Pod;
 use crate::peer::{LoadReport, Outcome, StreamReport};
 use crate::process::Running;
 use crate::world::{
@@ -31,6 +32,7 @@ pub fn register(add: &mut Registry) {
     add.both("tunnel-down-for-long-resets", resets);
     add.both("agent-and-tunnel-down-refuses", refuses);
     add.one("controller-down-changes-nothing", controller_down);
+    add.one("new-pods-wait-for-the-agent", new_pods_wait);
 }
 
 /// What may be lost.
@@ -350,5 +352,28 @@ fn controller_down(world: &World) -> Result<()> {
         world
             .connect(CLIENT_A, &far, &["--timeout-ms", "3000"])
             .map(drop)
+    })
+}
+
+/// A pod that is born without an agent stays unready until there is one, and is in the mesh from its first connection on.
+fn new_pods_wait(world: &World) -> Result<()> {
+    let pod = Pod::new("shop", "latecomer-a");
+    let far = world.at(SERVER_B, Ip::V4, port::ECHO)?.to_string();
+    let mut agent = Stopped::new(world, "agent")?;
+    let _pod = world.apply("services/latecomer.yaml")?;
+    std::thread::sleep(Duration::from_secs(2));
+    let early = world.try_connect(pod, &far, &["--text", MARKER, "--timeout-ms", "3000"]);
+    ensure!(
+        !early.is_ok_and(|o| o.ok),
+        "a pod that the agent does not know connects"
+    );
+    agent.start()?;
+    eventually(Duration::from_secs(15), || {
+        world.connect(pod, &far, &["--timeout-ms", "3000"])?;
+        ensure!(
+            !super::interception::is_direct(world, pod, SERVER_B, Ip::V4)?,
+            "{pod} is not captured"
+        );
+        Ok(())
     })
 }

@@ -34,17 +34,16 @@ fn access(world: &World, ip: Ip, from: Pod, security: &str) -> Result<()> {
         .connect(from, &at.to_string(), &options)?
         .local
         .context("no getsockname()")?;
-    let source = format!("source={client}");
+    let (source, destination) = (format!("source={client}"), format!("destination={at}"));
     let line = eventually(SOON, || {
         let lines = written(world, "b", "access")?;
         lines
             .into_iter()
-            .find(|l| l.has(&source))
+            .find(|l| l.has(&source) && l.has(&destination))
             .with_context(|| format!("no access line with {source}"))
     })?;
     let mut expected = vec![
         "reporter=destination".to_owned(),
-        format!("destination={at}"),
         "destination_workload=shop/server-b".to_owned(),
         format!("bytes_sent={bytes}"),
         format!("security={security}"),
