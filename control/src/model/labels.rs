@@ -12,6 +12,8 @@ pub const DIRECT_FLOWS: &str = "warren.dev/direct-flows";
 pub const ENCRYPTION: &str = "warren.dev/encryption";
 /// `true` makes an AuthorizationPolicy a dry run.
 pub const DRY_RUN: &str = "warren.dev/dry-run";
+/// Annotation `<file>:<line>`: where an object was written, for tools that copy objects into the directory.
+pub const ORIGIN: &str = "warren.dev/origin";
 /// Our API group.
 pub const GROUP: &str = "warren.dev";
 /// Prefix of all that is ours.

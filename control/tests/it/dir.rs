@@ -398,3 +398,21 @@ fn only_directories_mean_a_scan() {
     fs::remove_dir_all(dir.path().join("sub")).expect("remove");
     assert_eq!(scanner.read(&paths("sub")).gone, ["sub/b.yaml".into()]);
 }
+
+#[tokio::test]
+async fn a_copied_object_may_say_where_it_was_written() {
+    let text = b("10.0.0.2")
+        .replace("  nodeName", "  nodename: z\n  nodeName")
+        .replace(
+            "labels: {",
+            "annotations: {warren.dev/origin: \"shop/all.yaml:42\"}, labels: {",
+        );
+    let mut w = Watched::start(&[("generated.yaml", &text)]).await;
+    w.until(&[B1]).await;
+    assert!(
+        w.warned()
+            .starts_with("shop/all.yaml:42: Pod shop/b: unknown field"),
+        "{}",
+        w.warned()
+    );
+}

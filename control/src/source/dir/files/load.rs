@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
+use serde_json::Value;
+
+use crate::model::labels::ORIGIN;
 use crate::model::{Object, ObjectKey, Origin};
 use crate::source::decode::{Note, decode};
 use crate::source::dir::document::{Malformed, Part, parts, read};
@@ -19,7 +22,14 @@ pub(super) struct Cache(HashMap<u128, Arc<Vec<Item>>>);
 
 /// What a document, or one item of a List, turned out to be.
 #[derive(Debug)]
-enum Item {
+struct Item {
+    /// Where the object says that it was written, for those that wrote this file from another one.
+    origin: Option<Origin>,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
     Good(Option<(ObjectKey, Arc<Object>)>, Vec<Note>),
     Bad(Option<ObjectKey>, Note),
     Malformed(Malformed),
@@ -106,27 +116,28 @@ pub(super) fn load(file: &Arc<str>, text: &str, known: Cache) -> Load {
 
 impl Load {
     fn item(&mut self, item: &Item, file: &Arc<str>, line: u32) {
-        let at = |line| Origin {
+        let here = |line| Origin {
             file: file.clone(),
             line,
         };
-        match item {
-            Item::Good(object, notes) => {
+        let at = || item.origin.clone().unwrap_or_else(|| here(line));
+        match &item.content {
+            Content::Good(object, notes) => {
                 for note in notes {
-                    self.warn(at(line), object.as_ref().map(|(k, _)| k), note.clone());
+                    self.warn(at(), object.as_ref().map(|(k, _)| k), note.clone());
                 }
                 if let Some((key, object)) = object {
-                    self.add(key, object, at(line));
+                    self.add(key, object, at());
                 }
             }
-            Item::Bad(key, note) => {
+            Content::Bad(key, note) => {
                 self.bad.extend(key.clone());
-                self.warn(at(line), key.as_ref(), note.clone());
+                self.warn(at(), key.as_ref(), note.clone());
             }
-            Item::Malformed(bad) => {
+            Content::Malformed(bad) => {
                 self.malformed = true;
                 self.warnings.push(Warning::file(
-                    at(line + bad.line - 1),
+                    here(line + bad.line - 1),
                     format!("malformed document: {}", bad.reason),
                     "correct it; objects that the file held before and that are missing now stay in force",
                 ));
@@ -160,16 +171,35 @@ fn is_json(file: &str) -> bool {
 fn items(text: &str, json: bool) -> Vec<Item> {
     let values = match read(text, json) {
         Ok(values) => values,
-        Err(bad) => return vec![Item::Malformed(bad)],
-    };
-    let item = |value| match decode(value) {
-        Ok(decoded) => {
-            let object = decoded.object.map(|o| (o.key(), Arc::new(o)));
-            Item::Good(object, decoded.notes)
+        Err(bad) => {
+            let content = Content::Malformed(bad);
+            return vec![Item {
+                origin: None,
+                content,
+            }];
         }
-        Err(rejected) => Item::Bad(rejected.object, rejected.note),
+    };
+    let item = |value: Value| {
+        let origin = origin(&value);
+        let content = match decode(value) {
+            Ok(decoded) => {
+                let object = decoded.object.map(|o| (o.key(), Arc::new(o)));
+                Content::Good(object, decoded.notes)
+            }
+            Err(rejected) => Content::Bad(rejected.object, rejected.note),
+        };
+        Item { origin, content }
     };
     values.into_iter().map(item).collect()
+}
+
+/// The annotation [`ORIGIN`]: `<file>:<line>`.
+fn origin(value: &Value) -> Option<Origin> {
+    let annotations = value.get("metadata")?.get("annotations")?;
+    let (file, line) = annotations.get(ORIGIN)?.as_str()?.rsplit_once(':')?;
+    let line = line.parse().ok()?;
+    let file = file.into();
+    Some(Origin { file, line })
 }
 
 /// 128 bits, as for resource versions: equal hashes are taken for equal texts.
