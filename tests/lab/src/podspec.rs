@@ -84,9 +84,13 @@ pub fn plan(context: &References<'_>) -> Result<PodPlan> {
         Some("Never") => Restart::Never,
         Some(other) => bail!("restartPolicy {other:?} is not Always, OnFailure or Never"),
     };
+    // An init container that is always restarted is a sidecar: it runs beside the others.
+    let always = |c: &Container| c.restart_policy.as_deref() == Some("Always");
+    let inits = spec.init_containers.clone().unwrap_or_default();
+    let (sidecars, init): (Vec<Container>, Vec<Container>) = inits.into_iter().partition(always);
     Ok(PodPlan {
-        init: each(spec.init_containers.as_deref().unwrap_or_default())?,
-        containers: each(&spec.containers)?,
+        init: each(&init)?,
+        containers: each(&[spec.containers.clone(), sidecars].concat())?,
         restart,
         grace: u64::try_from(spec.termination_grace_period_seconds.unwrap_or(30)).unwrap_or(0),
         hostname: spec

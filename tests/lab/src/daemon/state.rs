@@ -146,6 +146,11 @@ impl State {
                 service_ips::assign(&mut self.ipam, old.as_ref(), &mut object)?;
             }
             ("", "Pod") => self.prepare_pod(&mut object, old.as_ref())?,
+            ("batch", kind) => {
+                self.warnings.push(format!(
+                    "warning: {key}: the lab stores a {kind} but runs no pods for it"
+                ));
+            }
             ("", "Node") => return self.apply_node(&key, &object),
             ("", "Namespace") => {
                 object["metadata"]["labels"]["kubernetes.io/metadata.name"] = json!(key.name)
