@@ -2,9 +2,11 @@
 
 mod maker;
 mod options;
+mod ports;
 
 pub use maker::{SocketMaker, Sockets};
 pub use options::{Kernel, OriginalDestination, SocketOptions};
+pub use ports::DeliveryPorts;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -42,13 +44,21 @@ pub fn prepare_tunnel(s: &TcpStream) {
     close_cleanly(s);
 }
 
-/// Binds to the address and port of a client's own socket, which goes on using them for its connection to this tunnel:
-/// repair mode (`TCP_REPAIR`) lets two sockets share a port, and the kernel tells them apart by their peers.
-pub fn bind_like(s: &TcpSocket, client: SocketAddr) -> io::Result<()> {
+/// Binds to an address and port that other sockets may be using already, such as a client's own: repair mode
+/// (`TCP_REPAIR`) lets them share, and the kernel tells connections apart by their peers.
+pub fn bind_shared(s: &TcpSocket, to: SocketAddr) -> io::Result<()> {
     setsockopt(s, TcpRepair, &1)?;
-    let bound = s.bind(client);
+    let bound = s.bind(to);
     setsockopt(s, TcpRepair, &0)?;
     bound
+}
+
+/// Whether a connect failed because these four addresses and ports are in use.
+pub fn is_in_use(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable
+    )
 }
 
 /// The family of an address.

@@ -13,7 +13,7 @@ use warren_api::node::ListenerKind;
 use warren_core::address::canonical;
 use warren_core::workload::Uid;
 
-use crate::net::Sockets;
+use crate::net::{DeliveryPorts, Sockets};
 
 /// One pod.
 pub struct Pod {
@@ -23,6 +23,8 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// Sockets inside the pod.
     pub sockets: Sockets,
+    /// Source ports of connections to its applications.
+    pub ports: DeliveryPorts,
     /// The cookie of its network namespace.
     pub netns_cookie: u64,
     listening: Mutex<Listening>,
@@ -57,6 +59,7 @@ impl Pod {
             uid,
             addresses: addresses.into_iter().map(canonical).collect(),
             sockets,
+            ports: DeliveryPorts::default(),
             netns_cookie,
             listening: Mutex::default(),
             gone: CancellationToken::new(),

@@ -34,7 +34,7 @@ use crate::{control, state::State};
 /// Clients whose endpoint is remembered, for services with affinity.
 const AFFINITY_ENTRIES: usize = 64 << 10;
 /// How often live connections and certificates are taken over into metrics.
-const OBSERVE: Duration = Duration::from_secs(5);
+const OBSERVE: Duration = Duration::from_secs(1);
 /// The controller writes its root at its first start, which may be after ours.
 const ROOT_PAUSE: Duration = Duration::from_millis(200);
 

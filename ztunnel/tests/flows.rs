@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use warren_core::address::NetworkAddress;
 use warren_core::service::{PortMapping, Service, ServiceKey};
-use warren_ztunnel::net::OriginalDestination;
+use warren_ztunnel::net::{self, OriginalDestination};
 
 fn service(m: &mut warren_core::Mesh, members: &[(&str, &str)]) -> warren_core::mesh::Change {
     let key = ServiceKey {
@@ -253,5 +253,34 @@ fn at_the_end_what_is_left_is_reset_rather_than_ended() {
             ErrorKind::ConnectionReset
         );
         w.lines.wait_for(&["flags=DRAIN"]).await;
+    });
+}
+
+#[test]
+fn a_bound_port_takes_over_from_its_time_wait() {
+    in_namespace(|| async {
+        let app = TcpListener::bind(addr(WEB, 8080)).await.unwrap();
+        let mut sockets = Vec::new();
+        for n in 0..50 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            net::bind_shared(&socket, addr(WEB, 57_000)).unwrap();
+            let connected = net::connect(socket, addr(WEB, 8080), Duration::from_secs(5)).await;
+            let mut client = connected.unwrap_or_else(|e| panic!("connection {n}: {e}"));
+            let (mut server, _) = app.accept().await.unwrap();
+            // While one lives, the same four are in use.
+            let second = tokio::net::TcpSocket::new_v4().unwrap();
+            net::bind_shared(&second, addr(WEB, 57_000)).unwrap();
+            let e = net::connect(second, addr(WEB, 8080), Duration::from_secs(5))
+                .await
+                .unwrap_err();
+            assert!(net::is_in_use(&e), "{e}");
+            // The client ends first, so the TIME_WAIT is on its side.
+            client.shutdown().await.unwrap();
+            assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
+            server.shutdown().await.unwrap();
+            assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+            net::close_cleanly(&client);
+            sockets.push(server);
+        }
     });
 }

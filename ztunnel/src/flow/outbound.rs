@@ -232,12 +232,12 @@ async fn plain(
 ) -> io::Result<TcpStream> {
     let family = net::family(to.ip());
     let socket = pod.sockets.take(family).await?;
-    if client.is_ipv4() != to.is_ipv4() || net::bind_like(&socket, client).is_err() {
+    if client.is_ipv4() != to.is_ipv4() || net::bind_shared(&socket, client).is_err() {
         return net::connect(socket, to, limit).await;
     }
     match net::connect(socket, to, limit).await {
         // The same four addresses were in use a moment ago: any other port then.
-        Err(e) if matches!(e.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable) => {
+        Err(e) if net::is_in_use(&e) => {
             net::connect(pod.sockets.take(family).await?, to, limit).await
         }
         other => other,
