@@ -23,21 +23,20 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
         "warren-codegen",
         "--",
     ]);
-    let mut crds = cargo();
-    crds.args([
-        "run",
-        "--release",
-        "--quiet",
-        "--locked",
-        "--package",
-        "warren-crds",
-        "--",
-    ]);
-    for command in [&mut wire, &mut crds] {
-        if args.check {
-            command.arg("--check");
-        }
-        run(command)?;
+    if args.check {
+        // The CRDs' own test compares them with what the types give.
+        return run(wire.arg("--check")).map(|()| ExitCode::SUCCESS);
     }
+    run(&mut wire)?;
+    run(cargo()
+        .args([
+            "test",
+            "--release",
+            "--quiet",
+            "--locked",
+            "--package",
+            "warren-crds",
+        ])
+        .env("WARREN_UPDATE_GENERATED", "1"))?;
     Ok(ExitCode::SUCCESS)
 }
