@@ -225,50 +225,77 @@ impl Target {
     }
 }
 
-/// Waits for the end of a stream (or, for `None`, of the connection): `status:N`, `rst:…`, `goaway:…`, `closed`, or
-/// `still open`.
-async fn end(conn: &mut Conn, stream: Option<u32>, limit: Duration) -> String {
-    let deadline = Instant::now() + limit;
-    let mut goaway = None;
-    let mut said: Option<String> = None;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mine = |id: u32| stream == Some(id);
-        match conn.next(left).await {
-            Ok(Event::Headers {
-                stream: id,
+/// What a stream, or for `None` a connection, has come to.
+#[derive(Debug, Default)]
+struct Course {
+    stream: Option<u32>,
+    goaway: Option<String>,
+    said: Option<String>,
+    end: Option<String>,
+}
+
+impl Course {
+    fn of(stream: Option<u32>) -> Self {
+        Self {
+            stream,
+            ..Self::default()
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        let mine = |id: u32| self.stream == Some(id);
+        let ended = match event {
+            Event::Headers {
+                stream,
                 fields,
                 end,
-            }) if mine(id) => {
+            } if mine(stream) => {
                 let grpc = field(&fields, "grpc-status").map(|s| format!("grpc:{s}"));
                 let http = field(&fields, ":status").map(|s| format!("status:{s}"));
                 let shown = grpc.or(http).unwrap_or_else(|| "headers".into());
-                let more_to_come = field(&fields, "content-type")
+                let more = field(&fields, "content-type")
                     .is_some_and(|t| t.starts_with("application/grpc"));
-                if end || !more_to_come {
-                    return shown;
-                }
-                said = Some(shown);
+                self.said = Some(shown.clone());
+                (end || !more).then_some(shown)
             }
-            Ok(Event::Data {
-                stream: id,
-                end: true,
-                ..
-            }) if mine(id) => {
-                return said.unwrap_or_else(|| "end_stream".into());
+            Event::Data {
+                stream, end: true, ..
+            } if mine(stream) => Some(self.said.clone().unwrap_or_else(|| "end_stream".into())),
+            Event::Reset { stream, code } if mine(stream) => {
+                Some(format!("rst:{}", error_name(code)))
             }
-            Ok(Event::Reset { stream: id, code }) if mine(id) => {
-                return format!("rst:{}", error_name(code));
+            Event::GoAway { code, .. } => {
+                self.goaway = Some(format!("goaway:{}", error_name(code)));
+                None
             }
-            Ok(Event::GoAway { code, .. }) => goaway = Some(format!("goaway:{}", error_name(code))),
-            Ok(_) => {}
-            Err(WireError::TimedOut) => {
-                return goaway.or(said).unwrap_or_else(|| "still open".into());
-            }
-            Err(error) => return goaway.or(said).unwrap_or_else(|| error.outcome()),
+            _ => None,
+        };
+        self.end = self.end.take().or(ended);
+    }
+
+    fn told(self, otherwise: String) -> String {
+        self.end.or(self.goaway).or(self.said).unwrap_or(otherwise)
+    }
+}
+
+/// Waits for the end of a stream (or, for `None`, of the connection): `status:N`, `rst:…`, `goaway:…`, `closed`, or
+/// `still open`.
+async fn end(conn: &mut Conn, stream: Option<u32>, limit: Duration) -> String {
+    finish(conn, Course::of(stream), limit).await
+}
+
+async fn finish(conn: &mut Conn, mut course: Course, limit: Duration) -> String {
+    let deadline = Instant::now() + limit;
+    while course.end.is_none() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match conn.next(left).await {
+            Ok(event) => course.take(event),
+            Err(WireError::TimedOut) => break,
+            Err(error) => return course.told(error.outcome()),
         }
         if left.is_zero() {
-            return goaway.or(said).unwrap_or_else(|| "still open".into());
+            break;
         }
     }
+    course.told("still open".into())
 }

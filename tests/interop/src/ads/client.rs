@@ -146,6 +146,10 @@ impl Client {
                 .held
                 .get(name)
                 .is_some_and(|(_, value)| value.to_string().contains(part.as_str())),
+            Step::Any(kind, part) => {
+                let mut held = self.types[kind].held.values();
+                held.any(|(_, value)| value.to_string().contains(part.as_str()))
+            }
             Step::WaitFile(file) => file.exists(),
             _ => true,
         }

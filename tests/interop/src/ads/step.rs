@@ -31,6 +31,8 @@ pub enum Step {
     Changed(Type, String),
     /// `contains:TYPE:NAME:TEXT`: its JSON comes to hold that text.
     Contains(Type, String, String),
+    /// `any:TYPE:TEXT`: the JSON of some resource of the type comes to hold that text.
+    Any(Type, String),
     /// `quiet:SECONDS`: nothing comes.
     Quiet(Duration),
     /// `nack:TYPE`: the next response of the type is refused.
@@ -72,6 +74,7 @@ impl FromStr for Step {
             "removed" => named().map(|(t, n)| Self::Removed(t, n))?,
             "absent" => named().map(|(t, n)| Self::Absent(t, n))?,
             "version" => named().map(|(t, n)| Self::Changed(t, n))?,
+            "any" => named().map(|(t, n)| Self::Any(t, n))?,
             "stale" => named().map(|(t, n)| Self::Stale(t, n))?,
             "outdated" => named().map(|(t, n)| Self::Outdated(t, n))?,
             "contains" => {

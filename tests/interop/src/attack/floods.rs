@@ -14,6 +14,7 @@ use crate::hpack;
 pub(super) const NAMES: &[&str] = &[
     "tls-silence",
     "preface-dribble",
+    "preface-only",
     "headers-dribble",
     "big-header",
     "many-headers",
@@ -30,10 +31,13 @@ const BATCH: usize = 200;
 
 pub(super) async fn run(name: &str, target: &Target) -> Result<Vec<Finding>> {
     let finding = match name {
-        "tls-silence" | "preface-dribble" => match target.tls().await? {
-            Ok(mut tls) => silent(&mut tls, name == "preface-dribble", target.limit).await,
-            Err(error) => Err(error),
-        },
+        "tls-silence" | "preface-dribble" | "preface-only" | "headers-dribble" => {
+            let (first, rest) = slow(name, target);
+            match target.tls().await? {
+                Ok(mut tls) => silent(&mut tls, &first, &rest, target.limit).await,
+                Err(error) => Err(error),
+            }
+        }
         _ => match target.conn().await? {
             Ok(mut conn) => inside(name, &mut conn, target).await,
             Err(error) => Err(error),
@@ -59,33 +63,53 @@ pub(super) async fn run(name: &str, target: &Target) -> Result<Vec<Finding>> {
     Ok(vec![Finding::new(name, how, ok)])
 }
 
+/// Sends `first` at once, then `rest` byte by byte; never answers. The connection must end before the bytes do.
 async fn silent(
     tls: &mut crate::dial::Tls,
-    dribble: bool,
+    first: &[u8],
+    rest: &[u8],
     limit: Duration,
 ) -> Result<String, WireError> {
     let deadline = Instant::now() + limit;
     let mut buffer = [0; 1024];
-    let mut bytes = PREFACE.iter();
+    let mut bytes = rest.iter().take(rest.len().saturating_sub(1));
+    tls.write_all(first).await?;
+    tls.flush().await?;
     while Instant::now() < deadline {
-        if dribble && let Some(byte) = bytes.next() {
+        if let Some(byte) = bytes.next() {
             tls.write_all(&[*byte]).await?;
             tls.flush().await?;
         }
-        match timeout(Duration::from_secs(1), tls.read(&mut buffer)).await {
+        match timeout(Duration::from_millis(500), tls.read(&mut buffer)).await {
             Ok(Ok(0)) => return Ok("closed".into()),
             Ok(Err(error)) => return Err(error.into()),
-            // The server's own SETTINGS, or nothing yet.
+            // The server's own SETTINGS and PING, or nothing yet.
             Ok(Ok(_)) | Err(_) => {}
         }
     }
     Ok("still open".into())
 }
 
+/// What the slow attacks send at once, and what byte by byte.
+fn slow(name: &str, target: &Target) -> (Vec<u8>, Vec<u8>) {
+    let mut opening = PREFACE.to_vec();
+    Frame::new(kind::SETTINGS, 0, 0, []).write(&mut opening);
+    Frame::new(kind::SETTINGS, flag::ACK, 0, []).write(&mut opening);
+    let head = hpack::encode(&target.request());
+    match name {
+        "tls-silence" => (Vec::new(), Vec::new()),
+        "preface-dribble" => (Vec::new(), PREFACE.to_vec()),
+        "preface-only" => (opening, Vec::new()),
+        _ => (
+            opening,
+            Frame::new(kind::HEADERS, flag::END_HEADERS, 1, head).bytes(),
+        ),
+    }
+}
+
 async fn inside(name: &str, conn: &mut Conn, target: &Target) -> Result<String, WireError> {
     let stream = conn.open();
     match name {
-        "headers-dribble" => headers_dribble(conn, stream, target).await,
         "big-header" => {
             let mut fields = target.request();
             fields.push(("x-big".into(), "x".repeat(4 << 20)));
@@ -110,36 +134,16 @@ async fn inside(name: &str, conn: &mut Conn, target: &Target) -> Result<String, 
     }
 }
 
-async fn headers_dribble(
-    conn: &mut Conn,
-    stream: u32,
-    target: &Target,
-) -> Result<String, WireError> {
-    let block = hpack::encode(&target.request());
-    let frame = Frame::new(kind::HEADERS, flag::END_HEADERS, stream, block).bytes();
-    let deadline = Instant::now() + target.limit;
-    let most = frame.len() - 1;
-    for byte in frame.iter().take(most) {
-        if Instant::now() >= deadline {
-            return Ok("still open".into());
-        }
-        conn.raw(&[*byte]).await?;
-        let how = end(conn, None, Duration::from_millis(400)).await;
-        if how != "still open" {
-            return Ok(how);
-        }
-    }
-    let left = deadline.saturating_duration_since(Instant::now());
-    Ok(end(conn, None, left).await)
-}
-
 /// A header block as HEADERS and as many CONTINUATION frames as it takes.
 pub(super) async fn split_headers(
     conn: &mut Conn,
     stream: u32,
     block: &[u8],
 ) -> Result<(), WireError> {
-    let chunks: Vec<&[u8]> = block.chunks(16_000).collect();
+    let mut chunks: Vec<&[u8]> = block.chunks(16_000).collect();
+    if chunks.is_empty() {
+        chunks.push(&[]);
+    }
     for (at, chunk) in chunks.iter().enumerate() {
         let frame_kind = if at == 0 {
             kind::HEADERS

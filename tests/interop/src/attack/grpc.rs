@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use rand::RngCore;
 
-use super::{Finding, Target, end};
+use super::{Course, Finding, Target, finish};
 use crate::ads::{self, Request, Type};
 use crate::error::WireError;
 use crate::h2::Conn;
@@ -55,9 +55,11 @@ async fn call(
     }
     let stream = conn.open();
     conn.headers(stream, &all, body.is_empty()).await?;
+    let mut course = Course::of(Some(stream));
     if !body.is_empty() {
+        let limit = Duration::from_secs(2);
         let sent = conn
-            .send_all(stream, body, true, Duration::from_secs(5), drop)
+            .send_all(stream, body, true, limit, |e| course.take(e))
             .await;
         // A refusal in the middle of the body is to be read, not an error of ours.
         if let Err(error) = sent
@@ -67,7 +69,7 @@ async fn call(
             return Err(error);
         }
     }
-    Ok(end(conn, Some(stream), target.limit).await)
+    Ok(finish(conn, course, target.limit).await)
 }
 
 fn field(name: &str, value: &str) -> (String, String) {

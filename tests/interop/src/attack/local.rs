@@ -40,28 +40,39 @@ pub(super) async fn good(target: &Target) -> Option<String> {
     }
 }
 
-async fn each(path: &Path, sent: Vec<(&str, Vec<u8>)>, limit: Duration) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
+/// All at once, each on its own connection.
+async fn each(
+    path: &Path,
+    sent: Vec<(&'static str, Vec<u8>)>,
+    limit: Duration,
+) -> Result<Vec<Finding>> {
+    let mut tasks = JoinSet::new();
     for (what, bytes) in sent {
-        findings.push(match talk(path, &bytes, limit).await {
-            Ok(answer) => {
-                let line = first_line(&answer);
-                let done = line.starts_with("HTTP/1.1 2") || line.starts_with("{\"ok\":true");
-                Finding::new(
-                    what,
-                    if line.is_empty() {
-                        "closed".into()
-                    } else {
-                        line
-                    },
-                    !done,
-                )
-            }
-            Err(WireError::TimedOut) => Finding::new(what, "still open", false),
-            Err(error) => Finding::new(what, error.outcome(), error.outcome() != "refused"),
-        });
+        let path = path.to_owned();
+        tasks.spawn(async move { judged(what, talk(&path, &bytes, limit).await) });
     }
-    Ok(findings)
+    Ok(tasks.join_all().await)
+}
+
+fn judged(what: &str, answer: Result<String, WireError>) -> Finding {
+    match answer {
+        Ok(answer) => {
+            let line = first_line(&answer);
+            let done = line.starts_with("HTTP/1.1 2") || line.starts_with("{\"ok\":true");
+            let end = if line.is_empty() {
+                "closed".into()
+            } else {
+                line
+            };
+            Finding::new(what, end, !done)
+        }
+        Err(WireError::TimedOut) => Finding::new(what, "still open", false),
+        Err(error) => {
+            let end = error.outcome();
+            let ok = end != "refused";
+            Finding::new(what, end, ok)
+        }
+    }
 }
 
 /// Sends, then reads until the peer closes or has answered; its answer, at most 4 KiB of it.

@@ -47,6 +47,12 @@ pub struct Options {
     /// MiB that it may grow by during one attack.
     #[arg(long, default_value_t = 128)]
     growth: u64,
+    /// Run the attacks at the same time.
+    #[arg(long)]
+    parallel: bool,
+    /// Attacks to leave out.
+    #[arg(long)]
+    skip: Vec<String>,
     /// Print the names of the attacks on this kind, and end.
     #[arg(long)]
     list: bool,
@@ -77,21 +83,41 @@ pub async fn run(options: &Options) -> Result<bool> {
         pid: options.pid,
         growth: options.growth << 20,
     };
-    let names = if options.names.is_empty() {
-        &all
+    let chosen = if options.names.is_empty() {
+        all
     } else {
-        &options.names
+        options.names.clone()
     };
+    let names: Vec<String> = chosen
+        .into_iter()
+        .filter(|name| !options.skip.contains(name))
+        .collect();
     let mut failed = Vec::new();
-    for name in names {
-        let result = attack::run(name, &target).await?;
+    let mut judge = |name: &str, result: serde_json::Value| {
         if result["ok"] != true {
-            failed.push(name.clone());
+            failed.push(name.to_owned());
         }
         report::line(&result);
+    };
+    if options.parallel {
+        let tasks: Vec<_> = names
+            .iter()
+            .map(|name| (name, tokio::spawn(one(name.clone(), target.clone()))))
+            .collect();
+        for (name, task) in tasks {
+            judge(name, task.await??);
+        }
+    } else {
+        for name in &names {
+            judge(name, attack::run(name, &target).await?);
+        }
     }
     report::line(
         &json!({"event": "done", "ok": failed.is_empty(), "ran": names.len(), "failed": failed}),
     );
     Ok(failed.is_empty())
+}
+
+async fn one(name: String, target: Target) -> Result<serde_json::Value> {
+    attack::run(&name, &target).await
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -33,9 +34,12 @@ pub struct Options {
     /// Answer every CONNECT with this status.
     #[arg(long, default_value_t = 200)]
     pub status: u16,
-    /// Send GOAWAY after this many streams of a connection, and end it once they did.
+    /// Send GOAWAY after this many streams of a connection, in two steps (RFC 9113 §6.8), and end it with its last stream.
     #[arg(long)]
     pub goaway_after: Option<usize>,
+    /// On the first connection only, and in one step: later streams are left unanswered, for the client to open elsewhere.
+    #[arg(long, requires = "goaway_after")]
+    pub goaway_abrupt: bool,
     /// Announce this many streams at once.
     #[arg(long, default_value_t = 100)]
     pub max_streams: u32,
@@ -58,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) faults: AtomicBool,
     pub(crate) requests: AtomicUsize,
+    pub(crate) accepted: AtomicUsize,
     done: AtomicUsize,
 }
 
@@ -77,6 +82,7 @@ pub async fn run(options: &Options) -> Result<bool> {
         options: options.clone(),
         faults: AtomicBool::new(false),
         requests: AtomicUsize::new(0),
+        accepted: AtomicUsize::new(0),
         done: AtomicUsize::new(0),
     });
     let mut bound = Vec::new();
@@ -120,8 +126,15 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<Shared
 
 async fn one(tcp: TcpStream, acceptor: TlsAcceptor, shared: &Shared) -> Result<(), WireError> {
     tcp.set_nodelay(true)?;
-    let handshake = timeout(Duration::from_secs(10), acceptor.accept(tcp));
-    let stream = handshake.await.map_err(|_| WireError::TimedOut)??;
+    let handshake = acceptor.accept(tcp).into_fallible();
+    let shaken = timeout(Duration::from_secs(10), handshake).await;
+    let stream = match shaken.map_err(|_| WireError::TimedOut)? {
+        Ok(stream) => stream,
+        Err((error, tcp)) => {
+            linger(tcp).await;
+            return Err(error.into());
+        }
+    };
     let seen = tls::describe(stream.get_ref().1);
     let sni = stream.get_ref().1.server_name().map(str::to_owned);
     let mut line = seen.clone();
@@ -151,4 +164,11 @@ async fn one(tcp: TcpStream, acceptor: TlsAcceptor, shared: &Shared) -> Result<(
         return Ok(());
     }
     conn::serve(stream, shared).await
+}
+
+/// Reads what the client still sends: closing over it would be a reset, which destroys the alert on its way.
+async fn linger(mut tcp: TcpStream) {
+    let _ = tcp.shutdown().await;
+    let rest = async { while matches!(tcp.read(&mut [0; 1024]).await, Ok(n) if n > 0) {} };
+    let _ = timeout(Duration::from_secs(1), rest).await;
 }

@@ -83,17 +83,21 @@ impl Run<'_> {
         let mut deadline = Instant::now() + limit;
         while !self.finished() {
             let moved = self.push().await?;
-            let wait = match self.hold {
-                Some(until) => until.saturating_duration_since(Instant::now()),
-                None if moved => Duration::ZERO,
-                None => deadline.saturating_duration_since(Instant::now()),
+            let holding = self.hold.filter(|until| Instant::now() < *until);
+            let until = match holding {
+                _ if moved => Instant::now(),
+                Some(until) => until,
+                None => deadline,
             };
+            let wait = until.saturating_duration_since(Instant::now());
             match self.conn.next(wait.max(Duration::from_millis(1))).await {
                 Ok(event) => {
                     deadline = Instant::now() + limit;
                     self.take(event).await?;
                 }
-                Err(WireError::TimedOut) if moved || self.hold.is_some() => {}
+                Err(WireError::TimedOut) if moved || holding.is_some() => {
+                    deadline = Instant::now() + limit;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -168,7 +172,6 @@ impl Run<'_> {
     }
 
     fn close(&mut self, id: u32) -> bool {
-        self.hold = None;
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.closed = true;
         }

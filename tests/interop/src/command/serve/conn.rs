@@ -14,6 +14,7 @@ use crate::hbone::{field, request_faults};
 use crate::hpack::Fields;
 use crate::report;
 
+const DRAIN: [u8; 8] = *b"draining";
 const TICK: Duration = Duration::from_millis(100);
 const PING_LIMIT: Duration = Duration::from_secs(20);
 const BAGGAGE: &str = "k8s.cluster.name=Kubernetes,k8s.namespace.name=interop,k8s.pod.name=server,\
@@ -26,13 +27,23 @@ struct Stream {
     peer_ended: bool,
 }
 
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Goaway {
+    No,
+    /// Announced; the PING behind it has not come back.
+    Announced,
+    /// Later streams are not taken.
+    Final,
+}
+
 struct Server<'a> {
     conn: Conn,
     shared: &'a Shared,
     streams: BTreeMap<u32, Stream>,
     accepted: usize,
     last: u32,
-    going: bool,
+    goaway: Goaway,
+    first: bool,
     ping: Option<Instant>,
     pinged: Option<Instant>,
 }
@@ -50,7 +61,8 @@ pub(super) async fn serve(io: impl Io, shared: &Shared) -> Result<(), WireError>
         streams: BTreeMap::new(),
         accepted: 0,
         last: 0,
-        going: false,
+        goaway: Goaway::No,
+        first: shared.accepted.fetch_add(1, Ordering::SeqCst) == 0,
         ping: None,
         pinged: None,
     };
@@ -61,7 +73,7 @@ impl Server<'_> {
     async fn run(&mut self) -> Result<(), WireError> {
         loop {
             let moved = self.echo().await?;
-            if self.going && self.streams.is_empty() {
+            if self.goaway == Goaway::Final && self.streams.is_empty() {
                 self.conn.close().await;
                 return Ok(());
             }
@@ -122,6 +134,7 @@ impl Server<'_> {
             Event::GoAway { code, debug, .. } => {
                 report::line(&json!({"event": "goaway", "code": error_name(code), "debug": debug}));
             }
+            Event::Pong(data) if data == DRAIN => self.goaway(self.last, Goaway::Final).await?,
             Event::Pong(_) => {
                 let ms = self.pinged.take().map(|at| at.elapsed().as_millis());
                 report::line(&json!({"event": "pong", "ms": ms}));
@@ -132,6 +145,10 @@ impl Server<'_> {
     }
 
     async fn request(&mut self, stream: u32, fields: &Fields, end: bool) -> Result<(), WireError> {
+        if self.goaway == Goaway::Final && stream > self.last {
+            report::line(&json!({"event": "unprocessed", "stream": stream}));
+            return Ok(());
+        }
         self.last = self.last.max(stream);
         self.accepted += 1;
         self.shared.requests.fetch_add(1, Ordering::SeqCst);
@@ -165,14 +182,26 @@ impl Server<'_> {
                 },
             );
         }
-        if options.goaway_after.is_some_and(|n| self.accepted >= n) && !self.going {
-            self.going = true;
-            let payload = [self.last.to_be_bytes(), 0_u32.to_be_bytes()].concat();
-            self.conn
-                .frame(&Frame::new(kind::GOAWAY, 0, 0, payload))
-                .await?;
+        let enough = options.goaway_after.is_some_and(|n| self.accepted >= n);
+        if enough && self.goaway == Goaway::No {
+            if options.goaway_abrupt && self.first {
+                self.goaway(self.last, Goaway::Final).await?;
+            } else if !options.goaway_abrupt {
+                self.goaway(i32::MAX as u32, Goaway::Announced).await?;
+                self.conn
+                    .frame(&Frame::new(kind::PING, 0, 0, DRAIN))
+                    .await?;
+            }
         }
         Ok(())
+    }
+
+    async fn goaway(&mut self, last: u32, state: Goaway) -> Result<(), WireError> {
+        self.goaway = state;
+        let payload = [last.to_be_bytes(), 0_u32.to_be_bytes()].concat();
+        self.conn
+            .frame(&Frame::new(kind::GOAWAY, 0, 0, payload))
+            .await
     }
 
     /// Sends back what may be sent; credit is given only for what went out.
