@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use crate::load::report::Report;
 
@@ -77,7 +78,7 @@ impl Lab {
         if !reuse {
             let dir = tempfile::tempdir().context("no directory for manifests")?;
             fs::write(dir.path().join("bench.yaml"), manifests(&lab.bench))?;
-            let mut up = lab.command(&["up", "--nodes", "a,b", "--dir"]);
+            let mut up = lab.command(&["up", "--name", "bench", "--nodes", "a,b", "--dir"]);
             let status = up
                 .arg(dir.path())
                 .stdout(Stdio::null())
@@ -164,6 +165,28 @@ impl Lab {
             bail!("`load hold --connections {connections}` ended without a word ({status})");
         }
         Ok((child, line))
+    }
+
+    /// The processes of the tunnels, one a node.
+    ///
+    /// # Errors
+    /// The lab does not tell, or no tunnel is up.
+    pub fn tunnels(&self) -> Result<Vec<u32>> {
+        let output = self
+            .command(&["ps", "--json"])
+            .output()
+            .context("warren-lab cannot be started")?;
+        let rows: Value = serde_json::from_slice(&output.stdout)
+            .context("`warren-lab ps --json` printed no JSON")?;
+        let components = rows["components"]
+            .as_array()
+            .context("`warren-lab ps --json` lists no components")?;
+        let tunnels = components.iter().filter(|c| c["component"] == "ztunnel");
+        let pids: Vec<u32> = tunnels
+            .filter_map(|c| c["pid"].as_u64()?.try_into().ok())
+            .collect();
+        ensure!(!pids.is_empty(), "no tunnel is up in the lab");
+        Ok(pids)
     }
 
     /// Address of a server.

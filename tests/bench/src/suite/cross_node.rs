@@ -21,7 +21,7 @@ struct Run {
 /// # Errors
 /// A load failed.
 pub fn run(lab: &Lab, plan: &Plan, results: &mut Results) -> Result<()> {
-    let tunnels = process::named("warren-ztunnel")?;
+    let tunnels = lab.tunnels()?;
     let length = plan.length();
     let load = |words: &[&str]| {
         interleave(plan.pairs, |side| {

@@ -19,7 +19,7 @@ const ISTIO_IDLE: f64 = 18.0;
 /// # Errors
 /// No tunnel runs, or the connections cannot be opened at all.
 pub fn run(lab: &Lab, plan: &Plan, results: &mut Results) -> Result<()> {
-    let idle = Measure::alone(Section::Memory, "Idle", "MB", vec![greatest()?]);
+    let idle = Measure::alone(Section::Memory, "Idle", "MB", vec![greatest(lab)?]);
     results
         .measures
         .push(idle.aim(Aim::AtMost(ISTIO_IDLE)).istio(ISTIO_IDLE));
@@ -28,7 +28,7 @@ pub fn run(lab: &Lab, plan: &Plan, results: &mut Results) -> Result<()> {
         let held: Held =
             serde_json::from_str(&line).with_context(|| format!("`load hold` said: {line}"))?;
         sleep(Duration::from_secs(1));
-        let memory = greatest()?;
+        let memory = greatest(lab)?;
         child.wait()?;
         if held.open < wanted {
             let why = format!(
@@ -50,15 +50,15 @@ pub fn run(lab: &Lab, plan: &Plan, results: &mut Results) -> Result<()> {
         Section::Memory,
         "After all of them were closed",
         "MB",
-        vec![greatest()?],
+        vec![greatest(lab)?],
     ));
     Ok(())
 }
 
-fn greatest() -> Result<f64> {
+fn greatest(lab: &Lab) -> Result<f64> {
     let mut most = None;
-    for pid in process::named("warren-ztunnel")? {
+    for pid in lab.tunnels()? {
         most = most.max(Some(process::memory(pid)?.resident));
     }
-    Ok(most.context("no process named warren-ztunnel")? as f64 / 1e6)
+    Ok(most.context("no tunnel is up in the lab")? as f64 / 1e6)
 }

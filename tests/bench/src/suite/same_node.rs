@@ -21,7 +21,7 @@ pub fn run(lab: &Lab, plan: &Plan, results: &mut Results) -> Result<()> {
         Server::Near,
         &["connections", "--concurrency", "1", "--seconds", "0.5"],
     )?;
-    let tunnels = process::named("warren-ztunnel")?;
+    let tunnels = lab.tunnels()?;
     let before = process::cpu_of(&tunnels)?;
     let length = plan.length();
     let load = |words: &[&str], pairs: usize| {
