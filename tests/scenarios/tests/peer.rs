@@ -5,7 +5,9 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use serde::de::DeserializeOwned;
-use warren_scenarios::peer::{IdleReport, LeaveReport, LoadReport, Outcome, Ready, StreamReport};
+use warren_scenarios::peer::{
+    IdleReport, LeaveReport, LoadReport, Outcome, Ready, SpreadReport, StreamReport,
+};
 
 const PEER: &str = env!("CARGO_BIN_EXE_warren-peer");
 
@@ -158,6 +160,17 @@ fn many_connections() {
     assert!(
         ok && stream.messages > 5 && stream.connections == 1,
         "{stream:?}"
+    );
+}
+
+#[test]
+fn servers_behind_an_address_are_counted() {
+    let server = Server::start(&["greet"], &[]);
+    let at = format!("127.0.0.1:{}", server.ports[0]);
+    let (spread, ok): (SpreadReport, bool) = peer(&format!("spread {at} --count 20"));
+    assert!(
+        ok && spread.servers.values().sum::<u64>() == 20 && spread.servers.len() == 1,
+        "{spread:?}"
     );
 }
 

@@ -195,12 +195,11 @@ pub fn is_direct(world: &World, from: Pod, to: Pod, ip: Ip) -> Result<bool> {
             .unwrap_or_default()
             .to_owned()
     };
-    let peers = sockets
+    let mut peers = sockets
         .lines()
         .filter(|l| of(l, 2) == own)
         .map(|l| of(l, 3));
-    // The tunnel's end of the captured connection has the two addresses the other way round.
-    let peer = peers.last().with_context(|| {
+    let peer = peers.next().with_context(|| {
         format!("{from} holds a connection from {own}, `ss` shows none: {sockets}")
     })?;
     ensure!(

@@ -12,7 +12,7 @@ use crate::world::{
     CLIENT_A, CLIENT_B, Ip, PLAIN_A, SERVER_A, SERVER_B, World, eventually, manifests, port, told,
 };
 
-const SOON: Duration = Duration::from_secs(8);
+const SOON: Duration = Duration::from_secs(15);
 
 /// Adds this theme's scenarios.
 pub fn register(add: &mut Registry) {
@@ -83,12 +83,12 @@ fn readiness(world: &World) -> Result<()> {
     )?;
     std::fs::write(&ready, "")?;
     let result = world.lab.apply(&manifest)?.ok().and_then(|_| {
-        reachable(world, "flappy", true)?;
+        reachable(world, "flappy", true).context("as a new pod")?;
         std::fs::remove_file(&ready)?;
-        reachable(world, "flappy", false)?;
-        reachable(world, "flappy-anyway", true)?;
+        reachable(world, "flappy", false).context("once it is not ready")?;
+        reachable(world, "flappy-anyway", true).context("once it is not ready")?;
         std::fs::write(&ready, "")?;
-        reachable(world, "flappy", true)
+        reachable(world, "flappy", true).context("once it is ready again")
     });
     world.lab.delete(&manifest)?.ok()?;
     result
