@@ -1,6 +1,6 @@
 //! The command line: without a subcommand the whole benchmark; the subcommands are what it runs inside pods.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -217,8 +217,11 @@ fn seconds(seconds: f64) -> Result<Duration> {
 }
 
 fn print(report: &Report) -> Result<()> {
-    println!("{}", serde_json::to_string(report)?);
-    Ok(())
+    Ok(writeln!(
+        io::stdout(),
+        "{}",
+        serde_json::to_string(report)?
+    )?)
 }
 
 fn addresses() -> Result<()> {
@@ -238,6 +241,6 @@ fn addresses() -> Result<()> {
         std::net::IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
     });
     found.sort_unstable();
-    found.iter().for_each(|ip| println!("{ip}"));
-    Ok(())
+    let lines: String = found.iter().map(|ip| format!("{ip}\n")).collect();
+    Ok(io::stdout().write_all(lines.as_bytes())?)
 }

@@ -58,6 +58,7 @@ pub struct Lab {
     program: PathBuf,
     bench: PathBuf,
     keep: bool,
+    reused: bool,
     addresses: Vec<((Side, Server), IpAddr)>,
 }
 
@@ -73,6 +74,7 @@ impl Lab {
             program,
             bench,
             keep: keep || reuse,
+            reused: reuse,
             addresses: Vec::new(),
         };
         if !reuse {
@@ -97,6 +99,11 @@ impl Lab {
             }
         }
         Ok(lab)
+    }
+
+    /// Whether the lab was up before.
+    pub fn is_reused(&self) -> bool {
+        self.reused
     }
 
     /// Runs a program in the client's pod and returns what it prints.

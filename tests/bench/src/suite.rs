@@ -1,5 +1,6 @@
 //! The whole benchmark: which parts, how long, in what order.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -67,8 +68,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
     results.measures.sort_by_key(|m| m.section);
     report::write(&results, &out)?;
-    println!("{}", report::page(&results));
-    Ok(())
+    Ok(write!(std::io::stdout(), "{}", report::page(&results))?)
 }
 
 /// `docs` of the workspace that this program was built in, else that of the current directory.

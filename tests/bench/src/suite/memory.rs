@@ -19,6 +19,11 @@ const ISTIO_IDLE: f64 = 18.0;
 /// # Errors
 /// No tunnel runs, or the connections cannot be opened at all.
 pub fn run(lab: &Lab, plan: &Plan, results: &mut Results) -> Result<()> {
+    if lab.is_reused() {
+        results
+            .notes
+            .push("Memory: the lab was in use before, so idle is after other runs.".to_owned());
+    }
     let idle = Measure::alone(Section::Memory, "Idle", "MB", vec![greatest(lab)?]);
     results
         .measures

@@ -11,7 +11,9 @@ pub struct Plan {
     pub pairs: usize,
     /// Pairs where microseconds matter.
     pub latency_pairs: usize,
-    /// Length of a run, in seconds.
+    /// Length of a run at a fixed rate, in seconds; its 99th percentile needs enough requests.
+    pub paced_seconds: u32,
+    /// Length of any other run, in seconds.
     pub seconds: f64,
     /// Few and short.
     pub quick: bool,
@@ -20,19 +22,22 @@ pub struct Plan {
 impl Plan {
     /// The usual plan, or a quick one.
     pub fn new(quick: bool) -> Self {
-        if quick {
-            return Self {
-                pairs: 3,
+        // Many short pairs: what drifts on the machine drifts slower than from one run to the next.
+        match quick {
+            true => Self {
+                pairs: 4,
                 latency_pairs: 6,
+                paced_seconds: 1,
                 seconds: 0.7,
                 quick,
-            };
-        }
-        Self {
-            pairs: 11,
-            latency_pairs: 40,
-            seconds: 3.0,
-            quick,
+            },
+            false => Self {
+                pairs: 25,
+                latency_pairs: 40,
+                paced_seconds: 4,
+                seconds: 1.0,
+                quick,
+            },
         }
     }
 

@@ -37,14 +37,12 @@ pub fn run(lab: &Lab, plan: &Plan, results: &mut Results) -> Result<()> {
         Measure::compared(HERE, what, unit, Compare::Ratio, pairs.mesh, pairs.plain)
             .aim(Aim::AtLeast(bound))
     };
-    for streams in ["1", "8"] {
+    for (streams, what) in [
+        ("1", "Throughput, 1 stream"),
+        ("8", "Throughput, 8 streams"),
+    ] {
         let found = load(&["throughput", "--streams", streams], plan.pairs)?.map(Report::gbits);
-        results.measures.push(ratio(
-            &format!("Throughput, {streams} stream(s)"),
-            "Gbit/s",
-            0.95,
-            found,
-        ));
+        results.measures.push(ratio(what, "Gbit/s", 0.95, found));
     }
     let found = load(&["closed", "--connections", "64"], plan.pairs)?.map(Report::rate);
     results.measures.push(ratio(
