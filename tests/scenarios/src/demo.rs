@@ -116,7 +116,9 @@ fn show(world: &World) -> usize {
     let mut held = 0;
     for (number, (title, step)) in STEPS.iter().enumerate() {
         println!("{}. {title}", number + 1);
-        match step(world) {
+        let result = step(world);
+        signals::stop_here_if_interrupted();
+        match result {
             Ok(facts) => {
                 held += 1;
                 facts

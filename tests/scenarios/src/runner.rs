@@ -190,6 +190,7 @@ fn run_one(scenario: &Scenario, world: &World, options: &Options, tally: &mut Ta
     let begin = Instant::now();
     let result = scenario.run(world);
     let took = begin.elapsed().as_secs_f64();
+    signals::stop_here_if_interrupted();
     match result {
         Ok(()) => tally.pass(&scenario.name, took),
         Err(error) => match error.downcast_ref::<Skip>() {

@@ -33,6 +33,13 @@ pub fn on_interrupt(clean_up: impl FnOnce() + Send + 'static) -> Result<()> {
     Ok(())
 }
 
+/// Where a signal came, leaves the rest to the cleaning thread, which ends the process.
+pub fn stop_here_if_interrupted() {
+    while ASKED.load(Ordering::Relaxed) {
+        std::thread::park_timeout(Duration::from_secs(1));
+    }
+}
+
 extern "C" fn note(_signal: libc::c_int) {
     ASKED.store(true, Ordering::Relaxed);
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::peer::StreamReport;
-use crate::world::{CLIENT_A, Ip, OTHER_A, SERVER_B, World, eventually, parse, port, told};
+use crate::world::{
+    CLIENT_A, Ip, OTHER_A, PLAIN_A, SERVER_B, World, eventually, parse, port, told,
+};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -22,7 +24,7 @@ pub fn deny(world: &World) -> Result<Vec<String>> {
     let stream = |pod, seconds| world.start_peer(pod, &["stream", &at, "--seconds", seconds], true);
     let mut victim = stream(OTHER_A, "20")?;
     let mut allowed = stream(CLIENT_A, "3")?;
-    let _deny = world.apply("policies/deny-other.yaml")?;
+    let deny = world.apply("policies/deny-other.yaml")?;
     let begin = Instant::now();
     victim
         .wait(SOON)
@@ -39,6 +41,8 @@ pub fn deny(world: &World) -> Result<Vec<String>> {
         "the open connection lived on for {} ms",
         took.as_millis()
     );
+    drop(deny);
+    let only = allow(world, &at)?;
     Ok(vec![
         format!("AUDIT lets {OTHER_A} pass and writes\n  {audited}"),
         format!(
@@ -51,7 +55,23 @@ pub fn deny(world: &World) -> Result<Vec<String>> {
             "{CLIENT_A} went on: {} messages, longest pause {} ms",
             report.messages, report.max_gap_ms
         ),
+        only,
     ])
+}
+
+/// An ALLOW policy refuses everybody that it does not name.
+fn allow(world: &World, at: &str) -> Result<String> {
+    let _allow = world.apply("policies/allow-client.yaml")?;
+    eventually(SOON, || {
+        for (client, expected) in [(CLIENT_A, true), (OTHER_A, false), (PLAIN_A, false)] {
+            let outcome = world.try_connect(client, at, &["--timeout-ms", "5000"])?;
+            ensure!(outcome.ok == expected, "{client}: {}", told(&outcome));
+        }
+        Ok(())
+    })?;
+    Ok(format!(
+        "ALLOW for the identity of {CLIENT_A} alone: it connects; {OTHER_A} and, from outside the mesh, {PLAIN_A} do not"
+    ))
 }
 
 /// The last line of a kind that the tunnel of node b wrote.
