@@ -10,6 +10,9 @@ use crate::results::{Aim, Compare, Measure, Results, Section};
 
 const HERE: Section = Section::CrossNode;
 
+/// One percentile of a run.
+type Pick = fn(&Latency) -> f64;
+
 /// One run, and the CPU that all tunnels used meanwhile.
 struct Run {
     report: Report,
@@ -138,7 +141,7 @@ fn latency(lab: &Lab, plan: &Plan, results: &mut Results) -> Result<()> {
             format!("Latency at a fixed rate: {lost} requests were not answered within 5 s.");
         results.notes.push(note);
     }
-    let percentiles: [(&str, Option<f64>, fn(&Latency) -> f64); 3] = [
+    let percentiles: [(&str, Option<f64>, Pick); 3] = [
         ("p50", Some(214.0), |l| l.p50),
         ("p99", Some(392.0), |l| l.p99),
         ("p99.9", None, |l| l.p999),
