@@ -14,6 +14,7 @@ use warren_api::node::{ListenerKind, Traffic};
 use crate::context::Context;
 use crate::flow::{inbound, outbound, plaintext};
 use crate::lanes::Lanes;
+use crate::net;
 use crate::pods::Pod;
 
 /// After an error that would come again at once, such as too many open files.
@@ -30,6 +31,7 @@ pub fn start(
     for (kind, fd) in &sockets {
         let listener = std::net::TcpListener::from(fd.try_clone()?);
         listener.set_nonblocking(true)?;
+        net::prepare_listener(&listener, kind.kind);
         let lane = lanes.in_turn();
         let _on_lane = lane.enter();
         listeners.push((lane, kind.kind, TcpListener::from_std(listener)?));

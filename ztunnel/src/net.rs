@@ -10,6 +10,7 @@ pub use ports::DeliveryPorts;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
@@ -17,31 +18,43 @@ use nix::sys::socket::sockopt::TcpRepair;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
-use warren_api::node::Family;
+use warren_api::node::{Family, Traffic};
 
-/// Options of every leg: no waiting for more bytes, a dead peer is found, and a close is a reset until
-/// [`close_cleanly`] says otherwise. So a connection that fails in any way, the end of this process included, never looks
-/// to an application like one that ended as it should.
-pub fn prepare(s: &TcpStream) {
+/// Options of a socket that has been made: no waiting for more bytes, and a close is a reset until [`close_cleanly`] says
+/// otherwise. So a connection that fails in any way, the end of this process included, never looks to an application like
+/// one that ended as it should.
+pub fn prepare(s: &impl AsFd) {
+    let s = SockRef::from(s);
+    // Each fails only on a socket whose connection is gone already.
+    let _ = s.set_linger(Some(Duration::ZERO));
+    let _ = s.set_tcp_nodelay(true);
+}
+
+/// Options of a listening socket, which its connections inherit. Cheaper than setting them on each connection.
+pub fn prepare_listener(s: &impl AsFd, traffic: Traffic) {
+    match traffic {
+        Traffic::Outbound => prepare(s),
+        Traffic::Plaintext => {
+            prepare(s);
+            keep_alive(s);
+        }
+        // The tunnels' own protocol tells an end from a failure, and finds a dead peer by PING.
+        Traffic::Hbone => drop(SockRef::from(s).set_tcp_nodelay(true)),
+    }
+}
+
+/// Finds a dead peer beyond this node.
+pub fn keep_alive(s: &impl AsFd) {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(180))
         .with_interval(Duration::from_secs(30))
         .with_retries(9);
-    // Each fails only on a socket whose connection is gone already.
-    let _ = s.set_zero_linger();
-    let _ = s.set_nodelay(true);
     let _ = SockRef::from(s).set_tcp_keepalive(&keepalive);
 }
 
 /// Both directions have ended: what is still on its way may arrive.
-pub fn close_cleanly(s: &TcpStream) {
+pub fn close_cleanly(s: &impl AsFd) {
     let _ = SockRef::from(s).set_linger(None);
-}
-
-/// Options of a connection between tunnels, whose own protocol tells an end from a failure.
-pub fn prepare_tunnel(s: &TcpStream) {
-    prepare(s);
-    close_cleanly(s);
 }
 
 /// Binds to an address and port that other sockets may be using already, such as a client's own: repair mode
@@ -68,9 +81,6 @@ pub fn family(ip: IpAddr) -> Family {
 
 /// Connects within `limit`.
 pub async fn connect(socket: TcpSocket, to: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
-    let stream = timeout(limit, socket.connect(to))
-        .await
-        .map_err(|_| io::ErrorKind::TimedOut)??;
-    prepare(&stream);
-    Ok(stream)
+    let connected = timeout(limit, socket.connect(to)).await;
+    connected.map_err(|_| io::ErrorKind::TimedOut)?
 }

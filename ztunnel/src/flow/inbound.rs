@@ -14,7 +14,6 @@ use warren_hbone::{Authority, ConnectRequest, Handler, HandshakeError, headers, 
 use super::deliver::deliver;
 use super::{Known, baggage, relay};
 use crate::context::{Context, PATIENCE};
-use crate::net;
 use crate::pods::Pod;
 use crate::record::{Direction, End, Flag, Info, Open, Party, Security};
 
@@ -23,7 +22,6 @@ const RESERVED: [u16; 3] = [15001, 15006, 15008];
 
 /// Handles a connection accepted from the HBONE listener of `pod`.
 pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, tcp: TcpStream, peer: SocketAddr) {
-    net::prepare_tunnel(&tcp);
     let (peer, local) = (
         canonical_socket(peer),
         tcp.local_addr().map(canonical_socket),

@@ -64,7 +64,6 @@ impl Failure {
 
 /// Handles a connection accepted from the outbound listener of `pod`.
 pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, client: TcpStream, peer: SocketAddr) {
-    net::prepare(&client);
     let Ok(asked) = cx.kernel.original_destination(client.as_fd()) else {
         cx.metrics.uncaptured.inc();
         tracing::debug!(pod = %pod.uid, %peer, "closed: nobody captured this connection");
@@ -232,13 +231,16 @@ async fn plain(
 ) -> io::Result<TcpStream> {
     let family = net::family(to.ip());
     let socket = pod.sockets.take(family).await?;
+    net::keep_alive(&socket);
     if client.is_ipv4() != to.is_ipv4() || net::bind_shared(&socket, client).is_err() {
         return net::connect(socket, to, limit).await;
     }
     match net::connect(socket, to, limit).await {
-        // The same four addresses were in use a moment ago: any other port then.
+        // The same four were in use a moment ago: any other port then.
         Err(e) if net::is_in_use(&e) => {
-            net::connect(pod.sockets.take(family).await?, to, limit).await
+            let socket = pod.sockets.take(family).await?;
+            net::keep_alive(&socket);
+            net::connect(socket, to, limit).await
         }
         other => other,
     }
@@ -278,7 +280,7 @@ async fn open_tunnel(
         let tcp = net::connect(socket, peer, PEER_LIMIT)
             .await
             .map_err(failed)?;
-        net::prepare_tunnel(&tcp);
+        net::close_cleanly(&tcp);
         match tls::connect(tcp, &cert, &cx.trust, expect.clone(), cx.limits.handshake).await {
             Ok(tls) => {
                 cx.metrics.handshakes.inc();

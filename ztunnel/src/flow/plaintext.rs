@@ -18,7 +18,6 @@ use crate::record::{Direction, End, Flag, Info, Open, Party, Security};
 
 /// Handles a connection accepted from the plaintext listener of `pod`.
 pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, client: TcpStream, peer: SocketAddr) {
-    net::prepare(&client);
     let peer = canonical_socket(peer);
     let Ok(to) = client.local_addr().map(canonical_socket) else {
         return;

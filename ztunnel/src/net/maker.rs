@@ -13,8 +13,10 @@ use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 use warren_api::node::Family;
 
+use super::prepare;
+
 /// Sockets kept ready for each family of a pod that has had traffic.
-const READY: usize = 8;
+const READY: usize = 16;
 /// Orders that may wait for the thread. More means that thousands of connections arrive at once: they fail.
 const QUEUE: usize = 4096;
 
@@ -173,7 +175,11 @@ fn make(family: Family, count: usize) -> Made {
     };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     (0..count)
-        .map(|_| Ok(socket(family, SockType::Stream, flags, None)?))
+        .map(|_| {
+            let fd = socket(family, SockType::Stream, flags, None)?;
+            prepare(&fd);
+            Ok(fd)
+        })
         .collect()
 }
 

@@ -1,9 +1,10 @@
 //! The task that turns what happens to connections into metrics and log lines, away from the data path.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use super::info::End;
 use super::line::Line;
@@ -11,53 +12,58 @@ use super::metrics::Metrics;
 use super::registry::{Event, Live, Registry};
 use super::writer::{Format, LogWriter};
 
+/// Events taken at once.
+const BATCH: usize = 1024;
+/// How late a line may be.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Reads the registry's events.
 pub struct Keeper {
     events: mpsc::Receiver<Event>,
     metrics: Metrics,
     log: LogWriter,
-    denials: u64,
+    /// Lines of this batch.
+    lines: String,
 }
 
 impl Keeper {
     /// Makes a registry and its keeper.
     pub fn new(metrics: Metrics, log: LogWriter) -> (Arc<Registry>, Self) {
-        let (registry, events) = Registry::new();
+        let (registry, events) = Registry::new(metrics.denials.clone(), log.lost());
         (
             registry,
             Self {
                 events,
                 metrics,
                 log,
-                denials: 0,
+                lines: String::new(),
             },
         )
     }
 
-    /// Runs until the registry is gone.
+    /// Runs until the registry is gone. Between two looks at the queue it sleeps, so that connections that come and go
+    /// quickly do not each wake this task, and their lines are written together.
     pub async fn run(mut self) {
-        while let Some(event) = self.events.recv().await {
-            match event {
-                Event::Decided(live) => self.decided(&live),
-                Event::Revoked(live) => self.denied(&live),
-                Event::Ended(live, end) => self.ended(&live, &end),
+        let mut batch = Vec::with_capacity(BATCH);
+        while self.events.recv_many(&mut batch, BATCH).await > 0 {
+            for event in batch.drain(..) {
+                match event {
+                    Event::Audited(live) => self.audited(&live),
+                    Event::Denied(live, number) => self.write(&Line::denial(&live, number)),
+                    Event::Ended(live, end) => self.ended(&live, &end),
+                }
             }
+            if !self.lines.is_empty() {
+                self.log.lines(std::mem::take(&mut self.lines));
+            }
+            sleep(PAUSE).await;
         }
     }
 
-    fn decided(&mut self, live: &Live) {
+    fn audited(&mut self, live: &Live) {
         for (policy, kind) in &live.info.verdict.audited {
             self.write(&Line::audit(live, policy, *kind));
         }
-        if live.info.verdict.allowed == Some(false) {
-            self.denied(live);
-        }
-    }
-
-    fn denied(&mut self, live: &Live) {
-        self.denials += 1;
-        self.metrics.denials.inc();
-        self.write(&Line::denial(live, self.denials));
     }
 
     fn ended(&mut self, live: &Live, end: &End) {
@@ -67,8 +73,8 @@ impl Keeper {
         }
     }
 
-    fn write(&self, line: &Line) {
-        self.log
-            .line(line.render(self.log.format, SystemTime::now()));
+    fn write(&mut self, line: &Line) {
+        line.render(&mut self.lines, self.log.format, SystemTime::now());
+        self.lines.push('\n');
     }
 }

@@ -57,8 +57,8 @@ impl Line {
         line
     }
 
-    /// Writes the line with the time `at`, without a line end.
-    pub(super) fn render(&self, format: Format, at: SystemTime) -> String {
+    /// Appends the line with the time `at` to `out`, without a line end.
+    pub(super) fn render(&self, out: &mut String, format: Format, at: SystemTime) {
         let at = OffsetDateTime::from(at)
             .format(&Rfc3339)
             .unwrap_or_default();
@@ -67,10 +67,10 @@ impl Line {
                 let mut map = Map::new();
                 map.insert("time".into(), json!(at));
                 map.extend(self.0.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
-                Value::Object(map).to_string()
+                out.push_str(&Value::Object(map).to_string());
             }
             Format::Text | Format::Off => {
-                let mut out = at;
+                out.push_str(&at);
                 for (i, (key, value)) in self.0.iter().enumerate() {
                     match (i, value) {
                         (0, Value::String(kind)) => drop(write!(out, " {kind}")),
@@ -78,7 +78,6 @@ impl Line {
                         (_, v) => drop(write!(out, " {key}={v}")),
                     }
                 }
-                out
             }
         }
     }

@@ -233,13 +233,13 @@ impl Metrics {
     }
 
     /// Takes over what is new about a connection: that it was opened, and what moved since the last time.
-    pub(super) fn moved(&self, live: &Live) {
+    fn moved(&self, live: &Live, labels: impl FnOnce() -> TrafficLabels) -> Option<TrafficLabels> {
         let mut reported = live.reported.lock();
         let now = live.counters.read();
         if reported.opened && now == (reported.up, reported.down) {
-            return;
+            return None;
         }
-        let labels = labels(live);
+        let labels = labels();
         let (up, down) = (now.0 - reported.up, now.1 - reported.down);
         if !reported.opened {
             self.opened.get_or_create(&labels).inc();
@@ -257,19 +257,23 @@ impl Metrics {
         };
         self.sent.get_or_create(&labels).inc_by(sent);
         self.received.get_or_create(&labels).inc_by(received);
+        Some(labels)
     }
 
     /// Takes over what is new about all live connections.
     pub fn observe(&self, registry: &super::Registry) {
         let all = registry.snapshot();
         self.live.set(i64::try_from(all.len()).unwrap_or(i64::MAX));
-        all.iter().for_each(|live| self.moved(live));
+        for live in &all {
+            self.moved(live, || labels(live));
+        }
     }
 
     /// A connection ended.
     pub(super) fn ended(&self, live: &Live, end: &End) {
-        self.moved(live);
-        let mut labels = labels(live);
+        let mut labels = self
+            .moved(live, || labels(live))
+            .unwrap_or_else(|| labels(live));
         self.duration
             .get_or_create(&labels)
             .observe(live.started.elapsed().as_secs_f64());

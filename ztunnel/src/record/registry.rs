@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use warren_core::Mesh;
@@ -83,10 +84,10 @@ impl Live {
 /// What the keeper is told.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// An ALLOW or DENY that only reports has matched, or the connection was denied.
-    Decided(Arc<Live>),
-    /// A change of policy ended it.
-    Revoked(Arc<Live>),
+    /// A policy that only reports has matched.
+    Audited(Arc<Live>),
+    /// Denied, at the start or later; with the denial's number.
+    Denied(Arc<Live>, u64),
     /// It ended.
     Ended(Arc<Live>, End),
 }
@@ -102,18 +103,24 @@ pub struct Registry {
     index: Mutex<Index>,
     next: AtomicU64,
     events: mpsc::Sender<Event>,
-    lost: AtomicU64,
+    /// Counts denials where they happen, so that one whose line is lost leaves a gap.
+    denials: Counter,
+    lost: Arc<AtomicU64>,
 }
 
 impl Registry {
-    /// An empty registry and the queue of what happens in it.
-    pub(super) fn new() -> (Arc<Self>, mpsc::Receiver<Event>) {
+    /// An empty registry and the queue of what happens in it. `lost` counts what found the queue full.
+    pub(super) fn new(
+        denials: Counter,
+        lost: Arc<AtomicU64>,
+    ) -> (Arc<Self>, mpsc::Receiver<Event>) {
         let (events, rx) = mpsc::channel(QUEUE);
         let this = Self {
             index: Mutex::default(),
             next: AtomicU64::new(1),
             events,
-            lost: AtomicU64::new(0),
+            denials,
+            lost,
         };
         (Arc::new(this), rx)
     }
@@ -141,8 +148,11 @@ impl Registry {
         }
         drop(index);
         let verdict = &live.info.verdict;
-        if verdict.allowed == Some(false) || !verdict.audited.is_empty() {
-            self.tell(Event::Decided(live.clone()));
+        if !verdict.audited.is_empty() {
+            self.tell(Event::Audited(live.clone()));
+        }
+        if verdict.allowed == Some(false) {
+            self.denied(live.clone());
         }
         Open {
             live,
@@ -181,7 +191,7 @@ impl Registry {
         self.events.max_capacity() - self.events.capacity()
     }
 
-    /// Log lines that were lost because too many connections ended at once.
+    /// Log lines that were lost because too many connections ended at once, or because the log was not read.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
@@ -200,7 +210,7 @@ impl Registry {
                 let decision = mesh.decide(&question, dest);
                 if !decision.is_allowed() && live.end_by(decision.into()) {
                     ended += 1;
-                    self.tell(Event::Revoked(live));
+                    self.denied(live);
                 }
             }
         }
@@ -217,6 +227,11 @@ impl Registry {
         lives
             .map(|(uid, l)| (uid.clone(), l.values().cloned().collect()))
             .collect()
+    }
+
+    fn denied(&self, live: Arc<Live>) {
+        let number = self.denials.inc() + 1;
+        self.tell(Event::Denied(live, number));
     }
 
     fn tell(&self, event: Event) {

@@ -98,7 +98,7 @@ async fn a_change_ends_exactly_what_it_denies() {
     let other = Arc::new(workload("bank", "ledger", "10.0.0.2"));
     let _ = mesh.upsert_workload(web.clone());
     let _ = mesh.upsert_workload(other.clone());
-    let (registry, mut events) = Registry::new();
+    let (registry, mut events) = Registry::new(Default::default(), Default::default());
     let alice = registry.open(inbound(&mesh, "alice", &web));
     let bob = registry.open(inbound(&mesh, "bob", &web));
     let elsewhere = registry.open(inbound(&mesh, "alice", &other));
@@ -115,7 +115,7 @@ async fn a_change_ends_exactly_what_it_denies() {
         assert!(still.is_err(), "{:?}", kept.live().info);
     }
     assert_eq!(registry.reevaluate(&mesh, &change), 0, "each is ended once");
-    assert!(matches!(events.recv().await, Some(Event::Revoked(l)) if l.id == alice.live().id));
+    assert!(matches!(events.recv().await, Some(Event::Denied(l, 1)) if l.id == alice.live().id));
     let end = alice.ended_by();
     assert_eq!(end.flag, Flag::Revoked);
     assert_eq!(end.error.as_deref(), Some("denied by shop/deny"));
@@ -131,11 +131,12 @@ fn lines_as_text_and_as_json() {
     let web = Arc::new(workload("shop", "web", "fd00::1"));
     let _ = mesh.upsert_workload(web.clone());
     let _ = mesh.upsert_policy(deny("shop", "cluster.local/ns/shop/sa/alice"));
-    let (registry, _events) = Registry::new();
+    let (registry, _events) = Registry::new(Default::default(), Default::default());
     let open = registry.open(inbound(&mesh, "alice", &web));
     let at: SystemTime = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let end = End::failed(Flag::Denied, "denied \"here\"");
-    let text = Line::access(open.live(), &end).render(Format::Text, at);
+    let mut text = String::new();
+    Line::access(open.live(), &end).render(&mut text, Format::Text, at);
     assert!(
         text.starts_with(
             "2023-11-14T22:13:20Z access connection=1 reporter=destination source=10.0.0.9:4000 \
@@ -149,7 +150,8 @@ fn lines_as_text_and_as_json() {
         text.ends_with(r#" flags=DENIED error="denied \"here\"""#),
         "{text}"
     );
-    let json = Line::denial(open.live(), 7).render(Format::Json, at);
+    let mut json = String::new();
+    Line::denial(open.live(), 7).render(&mut json, Format::Json, at);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["type"], "denial");
     assert_eq!(json["denial"], 7);

@@ -1,12 +1,12 @@
 //! Writes log lines to standard output from a thread of its own: a slow reader of the log costs lines, never connections.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-/// Lines that may wait.
-const QUEUE: usize = 64 << 10;
+/// Batches of lines that may wait.
+const QUEUE: usize = 1024;
 
 /// How access logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -51,26 +51,25 @@ impl LogWriter {
         })
     }
 
-    /// Queues a line.
-    pub fn line(&self, line: String) {
-        if self.lines.try_send(line).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+    /// Queues lines, each with its end.
+    pub fn lines(&self, lines: String) {
+        if let Err(TrySendError::Full(lines) | TrySendError::Disconnected(lines)) =
+            self.lines.try_send(lines)
+        {
+            let count = lines.bytes().filter(|b| *b == b'\n').count();
+            self.lost.fetch_add(count as u64, Ordering::Relaxed);
         }
     }
 
-    /// Lines that found the queue full.
-    pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+    /// Counts lines that found the queue full.
+    pub fn lost(&self) -> Arc<AtomicU64> {
+        self.lost.clone()
     }
 }
 
-fn write_all(inbox: &Receiver<String>, out: impl Write) -> io::Result<()> {
-    let mut out = BufWriter::new(out);
-    while let Ok(line) = inbox.recv() {
-        writeln!(out, "{line}")?;
-        while let Ok(line) = inbox.try_recv() {
-            writeln!(out, "{line}")?;
-        }
+fn write_all(inbox: &Receiver<String>, mut out: impl Write) -> io::Result<()> {
+    while let Ok(lines) = inbox.recv() {
+        out.write_all(lines.as_bytes())?;
         out.flush()?;
     }
     Ok(())
