@@ -115,8 +115,7 @@ impl Accounting {
                         wanted.push(event.question);
                     }
                 }
-                // Short flows would cost two events: a flow is counted when it ends, live ones have a gauge.
-                k if k == EventKind::DirectOpen as u32 => {}
+                // A flow is counted when it ends, so that it costs one event; live ones have a gauge.
                 k if k == EventKind::DirectClose as u32 => self.closed(event),
                 kind => {
                     tracing::warn!(kind, "the kernel programs sent an event of an unknown kind")

@@ -101,6 +101,23 @@ fn lab(tally: &mut Tally, args: &Args) -> anyhow::Result<()> {
         .arg("smoke")
         .arg(build::object()));
     tally.step("kernel programs on this kernel", smoke);
+    // Left out (and counted as skipped) above: these need root and the kernel object.
+    let agent = [
+        "test",
+        "--release",
+        "--locked",
+        "--package",
+        "warren-agent",
+        "--test",
+        "kernel",
+        "--",
+    ];
+    tally.program(
+        cargo()
+            .args(agent)
+            .args(["--ignored", "--test-threads=1"])
+            .env("WARREN_BPF_OBJECT", build::object()),
+    )?;
     tally.program(Command::new(binary("warren-lab")).arg("selftest"))?;
     let mut scenarios = Command::new(binary("warren-scenarios"));
     scenarios.arg("run").current_dir(root());

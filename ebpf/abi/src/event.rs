@@ -34,10 +34,8 @@ pub struct Event {
 pub enum EventKind {
     /// The kernel has no verdict for `question`.
     VerdictWanted = 1,
-    /// A direct flow began.
-    DirectOpen = 2,
     /// A direct flow ended.
-    DirectClose = 3,
+    DirectClose = 2,
 }
 
 const _: () = assert!(size_of::<Event>() == 96);
