@@ -2,19 +2,24 @@
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_set_retval,
+    bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_ktime_get_ns,
+    bpf_set_retval,
 };
 use aya_ebpf::programs::SockAddrContext;
 use aya_log_ebpf::info;
 use warren_abi::{
-    Backend, BackendKey, CONFIG_DIRECT, CONFIG_LOG, CONN_ORIGINAL, Config, Conn, Counter, Event, EventKind,
-    INTENT_CAPTURE, INTENT_DIRECT, INTENT_PROBE, INTENT_SELF, Intent, Ip, POD_NO_DIRECT, PORT_OUTBOUND, Pod, ProbePort,
-    SERVICE_KEEP_VIP, SERVICE_REFUSE, ServiceAddr, VERDICT_DIRECT, VERDICT_PENDING, Verdict, VerdictKey,
+    Backend, BackendKey, CONFIG_DIRECT, CONFIG_LOG, CONN_ORIGINAL, Config, Conn, Counter, Event,
+    EventKind, INTENT_CAPTURE, INTENT_DIRECT, INTENT_PROBE, INTENT_SELF, Intent, Ip, POD_NO_DIRECT,
+    PORT_OUTBOUND, Pod, ProbePort, SERVICE_KEEP_VIP, SERVICE_REFUSE, ServiceAddr, VERDICT_DIRECT,
+    VERDICT_PENDING, Verdict, VerdictKey,
 };
 
-use crate::context::{IPPROTO_TCP, addr_sock, field, set_field, set_user_ip6, set_user_port, user_ip6, user_port};
+use crate::context::{
+    IPPROTO_TCP, addr_sock, field, set_field, set_user_ip6, set_user_port, user_ip6, user_port,
+};
 use crate::maps::{
-    BACKEND, EVENTS, LOCAL_WORKLOAD, POD, PROBE_PORT, SERVICE, VERDICT, config, count, forget_intent, intent_or_new,
+    BACKEND, EVENTS, LOCAL_WORKLOAD, POD, PROBE_PORT, SERVICE, VERDICT, config, count,
+    forget_intent, intent_or_new,
 };
 
 const ALLOW: i32 = 1;
@@ -74,7 +79,9 @@ fn refuse() -> i32 {
 
 #[inline(always)]
 fn decide(ctx: &SockAddrContext, ip: &Ip, port: u16) -> Way {
-    let Some(config) = config() else { return Way::Pass };
+    let Some(config) = config() else {
+        return Way::Pass;
+    };
     if field!(ctx.sock_addr, protocol) != IPPROTO_TCP {
         return Way::Pass;
     }
@@ -86,7 +93,9 @@ fn decide(ctx: &SockAddrContext, ip: &Ip, port: u16) -> Way {
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     let way = match unsafe { POD.get(netns) } {
         Some(pod) => from_pod(ctx, config, pod, ip, port),
-        None if netns == config.host_netns && cgroup == config.kubelet_cgroup => from_kubelet(ctx, ip, port),
+        None if netns == config.host_netns && cgroup == config.kubelet_cgroup => {
+            from_kubelet(ctx, ip, port)
+        }
         None => None,
     };
     way.unwrap_or_else(|| {
@@ -98,8 +107,20 @@ fn decide(ctx: &SockAddrContext, ip: &Ip, port: u16) -> Way {
 /// None: pass, and forget the intent.
 #[inline(always)]
 fn from_kubelet(ctx: &SockAddrContext, ip: &Ip, port: u16) -> Option<Way> {
-    unsafe { PROBE_PORT.get(ProbePort { ip: *ip, port, reserved: 0 }) }?;
-    remember(ctx, &Intent { kind: INTENT_PROBE, ..Intent::default() })?;
+    unsafe {
+        PROBE_PORT.get(ProbePort {
+            ip: *ip,
+            port,
+            reserved: 0,
+        })
+    }?;
+    remember(
+        ctx,
+        &Intent {
+            kind: INTENT_PROBE,
+            ..Intent::default()
+        },
+    )?;
     count(Counter::Probe);
     Some(Way::Pass)
 }
@@ -120,7 +141,12 @@ fn from_pod(ctx: &SockAddrContext, config: &Config, pod: &Pod, ip: &Ip, port: u1
         }
     };
     let mut intent = Intent {
-        conn: Conn { ip: *ip, port, flags: CONN_ORIGINAL, ..Conn::default() },
+        conn: Conn {
+            ip: *ip,
+            port,
+            flags: CONN_ORIGINAL,
+            ..Conn::default()
+        },
         source: pod.workload,
         service: target.service,
         ..Intent::default()
@@ -168,8 +194,18 @@ fn stays_local(ip: &Ip) -> bool {
 /// Resolves a Service to one of its backends; Err: it has none.
 #[inline(always)]
 fn choose(ip: &Ip, port: u16) -> Result<Target, ()> {
-    let asked = Target { ip: *ip, port, service: 0 };
-    let Some(entry) = (unsafe { SERVICE.get(ServiceAddr { ip: *ip, port, reserved: 0 }) }) else {
+    let asked = Target {
+        ip: *ip,
+        port,
+        service: 0,
+    };
+    let Some(entry) = (unsafe {
+        SERVICE.get(ServiceAddr {
+            ip: *ip,
+            port,
+            reserved: 0,
+        })
+    }) else {
         return Ok(asked);
     };
     if entry.flags & SERVICE_REFUSE != 0 {
@@ -179,15 +215,28 @@ fn choose(ip: &Ip, port: u16) -> Result<Target, ()> {
         return Ok(asked);
     }
     let column = unsafe { bpf_get_prandom_u32() } % entry.count;
-    let key = BackendKey { service: entry.service, epoch: entry.epoch, index: column };
-    let Some(first) = (unsafe { BACKEND.get(key) }) else { return Ok(asked) };
+    let key = BackendKey {
+        service: entry.service,
+        epoch: entry.epoch,
+        index: column,
+    };
+    let Some(first) = (unsafe { BACKEND.get(key) }) else {
+        return Ok(asked);
+    };
     let chosen = if pick_first(first) {
         first
     } else {
-        let other = BackendKey { index: first.alias, ..key };
+        let other = BackendKey {
+            index: first.alias,
+            ..key
+        };
         unsafe { BACKEND.get(other) }.unwrap_or(first)
     };
-    Ok(Target { ip: chosen.ip, port: chosen.port, service: entry.service })
+    Ok(Target {
+        ip: chosen.ip,
+        port: chosen.port,
+        service: entry.service,
+    })
 }
 
 #[inline(always)]
@@ -203,7 +252,12 @@ fn direct_to(config: &Config, pod: &Pod, target: &Target) -> Option<u32> {
     }
     let local = unsafe { LOCAL_WORKLOAD.get(target.ip) }?;
     let family = if target.ip.is_v4() { 4 } else { 6 };
-    let key = VerdictKey { source: pod.workload, destination: local.workload, port: target.port, family };
+    let key = VerdictKey {
+        source: pod.workload,
+        destination: local.workload,
+        port: target.port,
+        family,
+    };
     if let Some(verdict) = unsafe { VERDICT.get(key) }
         && verdict.generation == config.generation
     {
@@ -216,7 +270,11 @@ fn direct_to(config: &Config, pod: &Pod, target: &Target) -> Option<u32> {
 #[inline(always)]
 fn ask(config: &Config, key: &VerdictKey) {
     // Marked first, so that a burst of connects asks once; taken back if the question could not be sent.
-    let pending = Verdict { generation: config.generation, verdict: VERDICT_PENDING, reserved: 0 };
+    let pending = Verdict {
+        generation: config.generation,
+        verdict: VERDICT_PENDING,
+        reserved: 0,
+    };
     if VERDICT.insert(key, pending, 0).is_err() {
         count(Counter::MapFull);
     }

@@ -63,7 +63,10 @@ macro_rules! addresses {
         if field!($ptr, family) == AF_INET6 {
             (words!($ty, $ptr, $local6), words!($ty, $ptr, $remote6))
         } else {
-            (Ip::from_v4_word(word!($ty, $ptr, $local4, 0)), Ip::from_v4_word(word!($ty, $ptr, $remote4, 0)))
+            (
+                Ip::from_v4_word(word!($ty, $ptr, $local4, 0)),
+                Ip::from_v4_word(word!($ty, $ptr, $remote4, 0)),
+            )
         }
     };
 }
@@ -108,7 +111,14 @@ pub fn addr_sock(addr: *mut bpf_sock_addr) -> *mut bpf_sock {
 
 #[inline(always)]
 pub fn ops_ends(ops: *mut bpf_sock_ops) -> Ends {
-    let (local, remote) = addresses!(bpf_sock_ops, ops, local_ip4, local_ip6, remote_ip4, remote_ip6);
+    let (local, remote) = addresses!(
+        bpf_sock_ops,
+        ops,
+        local_ip4,
+        local_ip6,
+        remote_ip4,
+        remote_ip6
+    );
     Ends {
         local,
         remote,
@@ -130,7 +140,14 @@ pub fn sock_ends(sk: *mut bpf_sock) -> Ends {
 
 #[inline(always)]
 pub fn lookup_ends(lookup: *mut bpf_sk_lookup) -> Ends {
-    let (local, remote) = addresses!(bpf_sk_lookup, lookup, local_ip4, local_ip6, remote_ip4, remote_ip6);
+    let (local, remote) = addresses!(
+        bpf_sk_lookup,
+        lookup,
+        local_ip4,
+        local_ip6,
+        remote_ip4,
+        remote_ip6
+    );
     Ends {
         local,
         remote,

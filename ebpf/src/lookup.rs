@@ -2,7 +2,8 @@
 
 use aya_ebpf::programs::SkLookupContext;
 use warren_abi::{
-    Counter, Ip, LISTENER_HBONE, LISTENER_OUTBOUND, LISTENER_PLAINTEXT, ListenerKey, PORT_HBONE, PORT_OUTBOUND,
+    Counter, Ip, LISTENER_HBONE, LISTENER_OUTBOUND, LISTENER_PLAINTEXT, ListenerKey, PORT_HBONE,
+    PORT_OUTBOUND,
 };
 
 use crate::context::{Ends, IPPROTO_TCP, field, lookup_ends};
@@ -55,7 +56,9 @@ fn is_loopback(ip: &Ip) -> bool {
 /// Whether the kernel itself authorised this handshake, in the current generation.
 #[inline(always)]
 fn authorised(ends: &Ends) -> bool {
-    let Some(flow) = (unsafe { FLOW.get(ends.flow_as_server()) }) else { return false };
+    let Some(flow) = (unsafe { FLOW.get(ends.flow_as_server()) }) else {
+        return false;
+    };
     flow.generation == 0 || config().is_some_and(|c| c.generation == flow.generation)
 }
 

@@ -5,8 +5,9 @@ use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkSto
 use aya_ebpf::helpers::{bpf_sk_storage_delete, bpf_sk_storage_get};
 use aya_ebpf::macros::btf_map;
 use warren_abi::{
-    Backend, BackendKey, COUNTERS_LEN, Config, Conn, ConnKey, Counter, DirectConn, Event, Flow, FlowKey, Intent, Ip,
-    ListenerKey, LocalWorkload, Pod, ProbePort, ServiceAddr, ServiceEntry, Verdict, VerdictKey,
+    Backend, BackendKey, COUNTERS_LEN, Config, Conn, ConnKey, Counter, DirectConn, Event, Flow,
+    FlowKey, Intent, Ip, ListenerKey, LocalWorkload, Pod, ProbePort, ServiceAddr, ServiceEntry,
+    Verdict, VerdictKey,
 };
 
 const NO_PREALLOC: usize = aya_ebpf::bindings::BPF_F_NO_PREALLOC as usize;
@@ -71,7 +72,10 @@ pub fn intent(sk: *mut bpf_sock) -> *mut Intent {
 /// The socket's intent, made where there is none; null when memory ran out.
 #[inline(always)]
 pub fn intent_or_new(sk: *mut bpf_sock) -> *mut Intent {
-    intent_with(sk, u64::from(aya_ebpf::bindings::BPF_SK_STORAGE_GET_F_CREATE))
+    intent_with(
+        sk,
+        u64::from(aya_ebpf::bindings::BPF_SK_STORAGE_GET_F_CREATE),
+    )
 }
 
 /// Forgets the socket's intent.

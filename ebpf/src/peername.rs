@@ -6,7 +6,10 @@ use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_netns_cookie};
 use aya_ebpf::programs::SockAddrContext;
 use warren_abi::{CONN_CLAIMED, CONN_ORIGINAL, FlowKey, Ip};
 
-use crate::context::{addr_sock, conn_key, field, set_field, set_user_ip6, set_user_port, sock_ends, user_ip6, user_port};
+use crate::context::{
+    addr_sock, conn_key, field, set_field, set_user_ip6, set_user_port, sock_ends, user_ip6,
+    user_port,
+};
 use crate::maps::{CONN, POD, config};
 
 const ALLOW: i32 = 1;
@@ -43,13 +46,23 @@ fn true_peer(ctx: &SockAddrContext, addr: *mut bpf_sock_addr, peer: &Ip) -> Opti
     }
     let port = user_port(addr);
     let ends = sock_ends(addr_sock(addr));
-    let as_client = FlowKey { client: ends.local, server: *peer, client_port: ends.local_port, server_port: port };
+    let as_client = FlowKey {
+        client: ends.local,
+        server: *peer,
+        client_port: ends.local_port,
+        server_port: port,
+    };
     if let Some(conn) = unsafe { CONN.get(conn_key(netns, &as_client)) }
         && conn.flags & CONN_ORIGINAL != 0
     {
         return Some((conn.ip, conn.port));
     }
-    let as_server = FlowKey { client: *peer, server: ends.local, client_port: port, server_port: ends.local_port };
+    let as_server = FlowKey {
+        client: *peer,
+        server: ends.local,
+        client_port: port,
+        server_port: ends.local_port,
+    };
     let conn = unsafe { CONN.get(conn_key(netns, &as_server)) }?;
     (conn.flags & CONN_CLAIMED != 0).then_some((conn.ip, conn.port))
 }

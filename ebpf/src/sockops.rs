@@ -5,9 +5,9 @@ use aya_ebpf::bindings::{bpf_sock, bpf_sock_ops};
 use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_ns};
 use aya_ebpf::programs::SockOpsContext;
 use warren_abi::{
-    CONN_CLIENT_GONE, CONN_SERVER_GONE, Conn, ConnKey, Counter, DirectConn, Event, EventKind, Flow, FlowKey,
-    INTENT_CAPTURE, INTENT_DECLARE, INTENT_DIRECT, INTENT_DIRECT_LIVE, INTENT_NONE, INTENT_PROBE, INTENT_SELF, Intent,
-    VerdictKey,
+    CONN_CLIENT_GONE, CONN_SERVER_GONE, Conn, ConnKey, Counter, DirectConn, Event, EventKind, Flow,
+    FlowKey, INTENT_CAPTURE, INTENT_DECLARE, INTENT_DIRECT, INTENT_DIRECT_LIVE, INTENT_NONE,
+    INTENT_PROBE, INTENT_SELF, Intent, VerdictKey,
 };
 
 use crate::context::{Ends, conn_key, field, ops_ends};
@@ -56,7 +56,9 @@ fn connecting(ctx: &SockOpsContext) {
     }
     let slot = unsafe { &mut *slot };
     match slot.kind {
-        INTENT_CAPTURE | INTENT_SELF | INTENT_DECLARE => publish(&conn_key(netns, &flow), &slot.conn),
+        INTENT_CAPTURE | INTENT_SELF | INTENT_DECLARE => {
+            publish(&conn_key(netns, &flow), &slot.conn)
+        }
         INTENT_PROBE => authorise(&flow, 0),
         INTENT_DIRECT => go_direct(ctx, netns, slot, &flow),
         _ => return,
@@ -133,7 +135,12 @@ fn state_changed(ctx: &SockOpsContext) {
     }
     let as_client = conn_key(netns, &ends.flow_as_client());
     if let Some(conn) = CONN.get_ptr_mut(as_client) {
-        leave(&as_client, conn, CONN_CLIENT_GONE, old_state == TCP_SYN_SENT);
+        leave(
+            &as_client,
+            conn,
+            CONN_CLIENT_GONE,
+            old_state == TCP_SYN_SENT,
+        );
         return;
     }
     let as_server = conn_key(netns, &ends.flow_as_server());
@@ -147,7 +154,9 @@ fn state_changed(ctx: &SockOpsContext) {
 #[inline(always)]
 fn leave(key: &ConnKey, conn: *mut Conn, which: u32, never_established: bool) {
     let flags = unsafe { (*conn).flags } | which;
-    if never_established || flags & (CONN_CLIENT_GONE | CONN_SERVER_GONE) == CONN_CLIENT_GONE | CONN_SERVER_GONE {
+    if never_established
+        || flags & (CONN_CLIENT_GONE | CONN_SERVER_GONE) == CONN_CLIENT_GONE | CONN_SERVER_GONE
+    {
         let _ = CONN.remove(key);
     } else {
         unsafe { (*conn).flags = flags };
@@ -173,7 +182,9 @@ fn client_ended(ctx: &SockOpsContext, slot: &mut Intent, ends: &Ends, old_state:
 
 #[inline(always)]
 fn report_close(ctx: &SockOpsContext, flow: &FlowKey, cookie: u64, old_state: u32) {
-    let Some(live) = (unsafe { DIRECT_CONN.get(cookie) }) else { return };
+    let Some(live) = (unsafe { DIRECT_CONN.get(cookie) }) else {
+        return;
+    };
     let Some(mut entry) = EVENTS.reserve(0) else {
         count(Counter::EventsLost);
         return;
@@ -181,7 +192,10 @@ fn report_close(ctx: &SockOpsContext, flow: &FlowKey, cookie: u64, old_state: u3
     // The sequence space that SYN and FIN took is no payload.
     let syn = u64::from(old_state != TCP_SYN_SENT);
     let own_fin = u64::from(matches!(old_state, TCP_FIN_WAIT2 | TCP_LAST_ACK));
-    let peer_fin = u64::from(matches!(old_state, TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_FIN_WAIT2));
+    let peer_fin = u64::from(matches!(
+        old_state,
+        TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_FIN_WAIT2
+    ));
     entry.write(Event {
         kind: EventKind::DirectClose as u32,
         service: live.service,

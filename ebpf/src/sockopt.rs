@@ -5,8 +5,8 @@ use aya_ebpf::bindings::bpf_sock;
 use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_netns_cookie};
 use aya_ebpf::programs::SockoptContext;
 use warren_abi::{
-    CONN_CLAIMED, CONN_ORIGINAL, ClientAddr, Conn, INTENT_DECLARE, Intent, OriginalDst, SOL_WARREN, WARREN_CLIENT_ADDR,
-    WARREN_ORIGINAL_DST,
+    CONN_CLAIMED, CONN_ORIGINAL, ClientAddr, Conn, INTENT_DECLARE, Intent, OriginalDst, SOL_WARREN,
+    WARREN_CLIENT_ADDR, WARREN_ORIGINAL_DST,
 };
 
 use crate::context::{conn_key, field, set_field, sock_ends};
@@ -51,13 +51,40 @@ pub fn get(ctx: &SockoptContext) -> i32 {
         }
         return ALLOW;
     }
-    let Some(conn) = original(ctx) else { return ALLOW };
+    let Some(conn) = original(ctx) else {
+        return ALLOW;
+    };
     let written = if ours {
-        write(ctx, OriginalDst { ip: conn.ip, backend: conn.backend, port: conn.port, backend_port: conn.backend_port })
+        write(
+            ctx,
+            OriginalDst {
+                ip: conn.ip,
+                backend: conn.backend,
+                port: conn.port,
+                backend_port: conn.backend_port,
+            },
+        )
     } else if v4 && conn.ip.is_v4() {
-        write(ctx, SockaddrIn { family: AF_INET, port: conn.port.to_be(), ip: conn.ip.words[3], zero: [0; 2] })
+        write(
+            ctx,
+            SockaddrIn {
+                family: AF_INET,
+                port: conn.port.to_be(),
+                ip: conn.ip.words[3],
+                zero: [0; 2],
+            },
+        )
     } else if v6 && !conn.ip.is_v4() {
-        write(ctx, SockaddrIn6 { family: AF_INET6, port: conn.port.to_be(), flow: 0, ip: conn.ip.words, scope: 0 })
+        write(
+            ctx,
+            SockaddrIn6 {
+                family: AF_INET6,
+                port: conn.port.to_be(),
+                flow: 0,
+                ip: conn.ip.words,
+                scope: 0,
+            },
+        )
     } else {
         false
     };
@@ -88,8 +115,19 @@ pub fn set(ctx: &SockoptContext) -> i32 {
     if slot.is_null() {
         return REFUSE;
     }
-    let conn = Conn { ip: client.ip, port: client.port, flags: CONN_CLAIMED, ..Conn::default() };
-    unsafe { *slot = Intent { conn, kind: INTENT_DECLARE, ..Intent::default() } };
+    let conn = Conn {
+        ip: client.ip,
+        port: client.port,
+        flags: CONN_CLAIMED,
+        ..Conn::default()
+    };
+    unsafe {
+        *slot = Intent {
+            conn,
+            kind: INTENT_DECLARE,
+            ..Intent::default()
+        }
+    };
     // Taken here: the kernel's own code, which knows no such option, is not to run.
     set_field!(opt, optlen => -1);
     ALLOW
@@ -97,7 +135,9 @@ pub fn set(ctx: &SockoptContext) -> i32 {
 
 #[inline(always)]
 fn from_tunnel() -> bool {
-    config().is_some_and(|c| c.tunnel_cgroup != 0 && c.tunnel_cgroup == unsafe { bpf_get_current_cgroup_id() })
+    config().is_some_and(|c| {
+        c.tunnel_cgroup != 0 && c.tunnel_cgroup == unsafe { bpf_get_current_cgroup_id() }
+    })
 }
 
 /// The original destination of a connection that the tunnel accepted.

@@ -18,7 +18,9 @@ impl Ip {
     /// From the network-order word that the kernel uses for an IPv4 address.
     #[inline(always)]
     pub const fn from_v4_word(word: u32) -> Self {
-        Self { words: [0, 0, MAPPED_WORD, word] }
+        Self {
+            words: [0, 0, MAPPED_WORD, word],
+        }
     }
 
     /// Whether it stands for an IPv4 address.
@@ -40,8 +42,11 @@ impl From<IpAddr> for Ip {
             IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
             IpAddr::V6(v6) => v6.octets(),
         };
-        let word = |i: usize| u32::from_ne_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
-        Self { words: [word(0), word(4), word(8), word(12)] }
+        let word =
+            |i: usize| u32::from_ne_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
+        Self {
+            words: [word(0), word(4), word(8), word(12)],
+        }
     }
 }
 

@@ -1,8 +1,15 @@
 //! Names of programs and maps in the kernel object, as the loader and `bpftool` see them.
 
 /// Programs attached to the cgroup: (program, attach type).
-pub const CGROUP_PROGRAMS: [&str; 7] =
-    ["connect4", "connect6", "getpeername4", "getpeername6", "sock_ops", "getsockopt", "setsockopt"];
+pub const CGROUP_PROGRAMS: [&str; 7] = [
+    "connect4",
+    "connect6",
+    "getpeername4",
+    "getpeername6",
+    "sock_ops",
+    "getsockopt",
+    "setsockopt",
+];
 /// The program attached to each enrolled pod's network namespace.
 pub const SK_LOOKUP_PROGRAM: &str = "steer";
 

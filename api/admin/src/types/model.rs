@@ -208,8 +208,12 @@ fn owner_kind(kind: WorkloadKind) -> &'static str {
 }
 
 fn ports(list: &[PortMapping]) -> Vec<String> {
+    // A target port of 0 is a name that each endpoint resolves for itself.
     list.iter()
-        .map(|p| format!("{}:{}", p.service_port, p.target_port))
+        .map(|p| match p.target_port {
+            0 => format!("{}:(by name)", p.service_port),
+            port => format!("{}:{port}", p.service_port),
+        })
         .collect()
 }
 
