@@ -96,7 +96,7 @@ fn units(tally: &mut Tally) -> anyhow::Result<()> {
 }
 
 fn lab(tally: &mut Tally, args: &Args) -> anyhow::Result<()> {
-    build::ready(&["warren-scenarios", "warren-kernels"])?;
+    build::ready(&["warren-scenarios", "warren-interop", "warren-kernels"])?;
     let smoke = run(Command::new(binary("warren-kernels"))
         .arg("smoke")
         .arg(build::object()));

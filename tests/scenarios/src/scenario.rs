@@ -3,8 +3,10 @@
 mod addresses;
 mod certificates;
 mod enrol;
+mod hostile;
 mod input;
 pub mod interception;
+mod interop;
 mod kill;
 mod observe;
 mod policy;
@@ -82,6 +84,8 @@ pub fn all() -> Vec<Scenario> {
     registry.theme("kill", kill::register);
     registry.theme("certificates", certificates::register);
     registry.theme("observe", observe::register);
+    registry.theme("interop", interop::register);
+    registry.theme("hostile", hostile::register);
     registry.list
 }
 

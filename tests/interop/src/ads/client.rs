@@ -140,6 +140,7 @@ impl Client {
         match step {
             Step::Synced => self.types.values().all(|s| !s.wildcard || s.responses > 0),
             Step::Empty(kind) => self.types[kind].first == Some(0),
+            Step::None(kind) => self.types[kind].held.is_empty(),
             Step::Present(kind, name) => self.types[kind].held.contains_key(name),
             Step::Removed(kind, name) => self.types[kind].removed.contains(name),
             Step::Contains(kind, name, part) => self.types[kind]

@@ -33,6 +33,8 @@ pub enum Step {
     Contains(Type, String, String),
     /// `any:TYPE:TEXT`: the JSON of some resource of the type comes to hold that text.
     Any(Type, String),
+    /// `none:TYPE`: no resource of the type is left.
+    None(Type),
     /// `quiet:SECONDS`: nothing comes.
     Quiet(Duration),
     /// `nack:TYPE`: the next response of the type is refused.
@@ -67,6 +69,7 @@ impl FromStr for Step {
             "synced" => Self::Synced,
             "reconnect" => Self::Reconnect,
             "empty" => Self::Empty(kind()?),
+            "none" => Self::None(kind()?),
             "nack" => Self::Nack(kind()?),
             "subscribe" => named().map(|(t, n)| Self::Subscribe(t, n))?,
             "unsubscribe" => named().map(|(t, n)| Self::Unsubscribe(t, n))?,

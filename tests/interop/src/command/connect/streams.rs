@@ -168,7 +168,8 @@ impl Run<'_> {
             return false;
         }
         let hold = Duration::from_secs_f64(self.options.hold);
-        Instant::now() >= *self.hold.get_or_insert_with(|| Instant::now() + hold)
+        let until = *self.hold.get_or_insert_with(|| Instant::now() + hold);
+        Instant::now() >= until
     }
 
     fn close(&mut self, id: u32) -> bool {
