@@ -8,6 +8,7 @@ mod input;
 pub mod interception;
 mod interop;
 mod kill;
+mod laboratory;
 mod observe;
 mod policy;
 pub mod protocols;
@@ -27,7 +28,7 @@ pub enum Suite {
     Main,
     /// Without the lab's own kube-proxy: Services work by the mesh alone.
     NoKubeProxy,
-    /// Certificates that live for seconds.
+    /// Certificates that live for seconds; the access log as JSON.
     ShortCertificates,
 }
 
@@ -37,7 +38,12 @@ impl Suite {
         let words: &[&str] = match self {
             Self::Main => &[],
             Self::NoKubeProxy => &["--no-kube-proxy"],
-            Self::ShortCertificates => &["--set", "control.cert-ttl=20s"],
+            Self::ShortCertificates => &[
+                "--set",
+                "control.cert-ttl=20s",
+                "--set",
+                "ztunnel.access-log=json",
+            ],
         };
         words.iter().map(|w| (*w).to_owned()).collect()
     }
@@ -71,6 +77,7 @@ pub fn all() -> Vec<Scenario> {
         suite: Suite::Main,
         long: false,
     };
+    registry.theme("lab", laboratory::register);
     registry.theme("capture", interception::register);
     registry.theme("wire", wire::register);
     registry.theme("addresses", addresses::register);

@@ -14,14 +14,7 @@ use crate::world::{CLIENT_A, Ip, PLAIN_A, SERVER_B, World, parse, port};
 
 /// Adds this theme's scenarios.
 pub fn register(add: &mut Registry) {
-    for attack in [
-        "garbage",
-        "plaintext-http",
-        "slow-loris",
-        "half-a-hello",
-        "huge-record",
-        "self-signed",
-    ] {
+    for attack in ["garbage", "plaintext-http"] {
         add.both(&format!("hbone-port/{attack}"), move |w, ip| {
             on_hbone_port(w, ip, attack)
         });
@@ -36,7 +29,7 @@ pub fn register(add: &mut Registry) {
 /// A busy connection from before goes on while the attack runs, and new ones work after it.
 fn on_hbone_port(world: &World, ip: Ip, attack: &str) -> Result<()> {
     let far = world.at(SERVER_B, ip, port::ECHO)?.to_string();
-    let mut busy = world.start_peer(CLIENT_A, &["stream", &far, "--seconds", "4"], true)?;
+    let mut busy = world.start_peer(CLIENT_A, &["stream", &far, "--seconds", "2"], true)?;
     let target = world.ip(SERVER_B, ip)?.to_string();
     attack_from(world, PLAIN_A, &target, attack)?;
     busy.wait(Duration::from_secs(20))?;

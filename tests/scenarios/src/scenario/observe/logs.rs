@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::lab::Pod;
-use crate::scenario::Registry;
 use crate::scenario::policy::may_connect;
+use crate::scenario::{Registry, Suite};
 use crate::world::{CLIENT_A, Ip, OTHER_A, PLAIN_A, SERVER_B, World, eventually, port};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -19,6 +19,12 @@ pub fn register(add: &mut Registry) {
     });
     add.both("access-log/plaintext", |w, ip| {
         access(w, ip, PLAIN_A, "none")
+    });
+    add.one("access-log/says-why-it-failed", why);
+    add.in_suite(Suite::ShortCertificates, |add| {
+        add.both("access-log/json", |w, ip| {
+            access(w, ip, CLIENT_A, "mutual_tls")
+        });
     });
     add.one("denial-log/numbered-without-gaps", denials);
     add.one("denial-log/names-the-policy", names_the_policy);
@@ -65,6 +71,34 @@ fn access(world: &World, ip: Ip, from: Pod, security: &str) -> Result<()> {
         line.0
     );
     Ok(())
+}
+
+/// Nothing listens on the port: the client is reset, the log says why.
+fn why(world: &World) -> Result<()> {
+    let at = world.at(SERVER_B, Ip::V4, 9)?;
+    let client = world
+        .try_connect(CLIENT_A, &at.to_string(), &[])?
+        .local
+        .context("no getsockname()")?;
+    let source = format!("source={client}");
+    eventually(SOON, || {
+        let lines = written(world, "a", "access")?;
+        let line = lines
+            .iter()
+            .find(|l| l.has(&source))
+            .with_context(|| format!("no access line with {source}"))?;
+        ensure!(
+            line.value("error").is_some(),
+            "the access line gives no reason: {}",
+            line.0
+        );
+        ensure!(
+            line.value("flags").is_some_and(|f| f != "-"),
+            "the access line has no flag: {}",
+            line.0
+        );
+        Ok(())
+    })
 }
 
 fn denials(world: &World) -> Result<()> {

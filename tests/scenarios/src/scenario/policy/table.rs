@@ -102,17 +102,28 @@ fn sources() -> Vec<Case> {
             &["policies/when-namespace.yaml"],
             [true, false, false],
         ),
-        Case {
-            name: "deny-by-ip-block",
-            manifests: vec!["policies/deny-node-a.yaml"],
-            cells: vec![
-                cell(CLIENT_A, SERVER_A, port::GREET, false),
-                cell(CLIENT_A, SERVER_B, port::GREET, false),
-                cell(PLAIN_A, SERVER_B, port::GREET, false),
-                cell(CLIENT_B, SERVER_B, port::GREET, true),
-                cell(CLIENT_B, SERVER_A, port::GREET, true),
-            ],
-        },
+        shop(
+            "deny-not-service-accounts",
+            &["policies/deny-not-account.yaml"],
+            [true, false, false],
+        ),
+        shop(
+            "principal-by-prefix",
+            &["policies/allow-principal-prefix.yaml"],
+            [true, false, false],
+        ),
+        shop(
+            "principal-by-suffix",
+            &["policies/allow-principal-suffix.yaml"],
+            [false, true, false],
+        ),
+        shop(
+            "when-not-source-principal",
+            &["policies/when-principal.yaml"],
+            [true, false, false],
+        ),
+        from_node_a("when-source-ip", "policies/when-source-ip.yaml"),
+        from_node_a("deny-by-ip-block", "policies/deny-node-a.yaml"),
         Case {
             name: "deny-by-not-ip-block",
             manifests: vec!["policies/deny-not-node-a.yaml"],
@@ -221,6 +232,22 @@ fn peer_authentication() -> Vec<Case> {
             ],
         },
     ]
+}
+
+/// Clients of node a are denied, those of node b are not.
+fn from_node_a(name: &'static str, manifest: &'static str) -> Case {
+    let cells = vec![
+        cell(CLIENT_A, SERVER_A, port::GREET, false),
+        cell(CLIENT_A, SERVER_B, port::GREET, false),
+        cell(PLAIN_A, SERVER_B, port::GREET, false),
+        cell(CLIENT_B, SERVER_B, port::GREET, true),
+        cell(CLIENT_B, SERVER_A, port::GREET, true),
+    ];
+    Case {
+        name,
+        manifests: vec![manifest],
+        cells,
+    }
 }
 
 /// Both servers of `shop`, as seen by a client of `shop`, of `other`, and from outside the mesh.
