@@ -22,6 +22,9 @@ use super::{ALPN_H2, provider};
 use crate::error::{HandshakeError, PeerRefusal};
 use crate::readahead::ReadAhead;
 
+/// Bytes that are encrypted before they are written: one system call for as many records.
+const UNSENT: usize = 256 << 10;
+
 /// A client's side of an established connection.
 pub type ClientTls<I> = client::TlsStream<ReadAhead<I>>;
 /// A server's side of an established connection.
@@ -49,11 +52,12 @@ pub async fn connect<I: AsyncRead + AsyncWrite + Unpin>(
     // The name is never sent and never checked: rustls wants one.
     let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
     let handshake = TlsConnector::from(config).connect(name, ReadAhead::new(io));
-    let stream = timeout(limit, handshake)
+    let mut stream = timeout(limit, handshake)
         .await
         .map_err(|_| HandshakeError::Timeout)?
         .map_err(classify)?;
-    let (_, session) = stream.get_ref();
+    let (_, session) = stream.get_mut();
+    session.set_buffer_limit(Some(UNSENT));
     let (peer, peers_end) = peer_of(session)?;
     let not_after = peers_end.min(cert.not_after);
     Ok(Accepted {
@@ -72,11 +76,12 @@ pub async fn accept<I: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Accepted<ServerTls<I>>, HandshakeError> {
     let config = server_config(cert, trust).map_err(|e| classify_tls(&e))?;
     let handshake = TlsAcceptor::from(config).accept(ReadAhead::new(io));
-    let stream = timeout(limit, handshake)
+    let mut stream = timeout(limit, handshake)
         .await
         .map_err(|_| HandshakeError::Timeout)?
         .map_err(classify)?;
-    let (_, session) = stream.get_ref();
+    let (_, session) = stream.get_mut();
+    session.set_buffer_limit(Some(UNSENT));
     let (peer, peers_end) = peer_of(session)?;
     let not_after = peers_end.min(cert.not_after);
     Ok(Accepted {
