@@ -72,7 +72,14 @@ impl Agent {
             .await?;
         let mut named = HashSet::new();
         loop {
-            let (message, fds) = match socket.recv().await {
+            let received = tokio::select! {
+                received = socket.recv() => received,
+                () = self.cx.missed.some() => {
+                    self.tell_missed(&socket).await?;
+                    continue;
+                }
+            };
+            let (message, fds) = match received {
                 Ok(Some(m)) => m,
                 Ok(None) => return Ok(()),
                 Err(error @ (Error::Malformed(_) | Error::TooLong | Error::TooManyFds)) => {
@@ -104,6 +111,17 @@ impl Agent {
                 ToTunnel::Recover {} => self.recover(&socket).await?,
             }
         }
+    }
+
+    async fn tell_missed(&self, socket: &TunnelSocket) -> Result<(), Error> {
+        for (source, destination) in self.cx.missed.take() {
+            let message = ToAgent::MissedDirect {
+                source,
+                destination,
+            };
+            socket.send(&message, &[]).await?;
+        }
+        Ok(())
     }
 
     fn add(

@@ -11,6 +11,7 @@ use warren_core::balance::AffinityTable;
 use warren_hbone::{Limits, Pool, Trust};
 
 use crate::certs::Certs;
+use crate::missed::Missed;
 use crate::net::Kernel;
 use crate::pods::Pods;
 use crate::record::{Metrics, Registry};
@@ -56,6 +57,8 @@ pub struct Context {
     pub agent_synced: AtomicBool,
     /// The node socket is connected.
     pub agent_connected: AtomicBool,
+    /// Pairs of pods that the agent is to stop direct flows for.
+    pub missed: Missed,
 }
 
 impl Context {

@@ -18,6 +18,7 @@ pub mod flow;
 pub mod lanes;
 pub mod listen;
 mod memory;
+pub mod missed;
 pub mod net;
 pub mod pods;
 pub mod record;

@@ -26,6 +26,7 @@ use crate::certs::Certs;
 use crate::context::{Context, HANDSHAKES};
 use crate::lanes::Lanes;
 use crate::memory::keep_freed_memory;
+use crate::missed::Missed;
 use crate::net::{SocketMaker, SocketOptions};
 use crate::record::{Keeper, LogWriter, Metrics};
 use crate::settings::Settings;
@@ -126,6 +127,7 @@ fn context(
         drain_limit: settings.drain_timeout,
         agent_synced: AtomicBool::new(false),
         agent_connected: AtomicBool::new(false),
+        missed: Missed::default(),
     }))
 }
 

@@ -37,6 +37,7 @@ pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, client: TcpStream, peer: So
     let open = decide(&cx, peer, to, &workload);
     if let Some(source) = cx.pods.by_ip(peer.ip()) {
         // Captured pods send plaintext only as direct flows, which the kernel recognises before they come here.
+        cx.missed.note(peer.ip(), to.ip());
         if let Some(held_back) = cx.complaints.pass() {
             tracing::warn!(held_back, pod = %pod.uid, %peer, source = %source.uid, "a direct flow was not recognised by the kernel; reset");
         }

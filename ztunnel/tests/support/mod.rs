@@ -275,6 +275,7 @@ impl World {
             drain_limit: Duration::from_millis(300),
             agent_synced: AtomicBool::new(true),
             agent_connected: AtomicBool::new(true),
+            missed: Default::default(),
         });
         let pods_changed = Arc::new(Notify::new());
         tokio::spawn(control::keep_certificates(cx.clone(), pods_changed.clone()));
