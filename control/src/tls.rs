@@ -1,5 +1,6 @@
 //! TLS of the xDS and CA server: its certificate from our own CA, renewed in place, and the connections.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -28,7 +30,8 @@ mod limits;
 
 use limits::{Limits, Slot};
 
-/// Handshakes at once; more wait in the kernel's queue.
+/// Handshakes at once. One more ends the oldest: a client that means it needs milliseconds, so that those which stall go
+/// first and cannot lock the others out.
 const HANDSHAKES: usize = 256;
 /// A handshake that takes longer is cut off.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -130,13 +133,10 @@ pub fn accept(
 ) -> mpsc::Receiver<std::io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(16);
     let acceptor = TlsAcceptor::from(config);
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let mut handshakes = VecDeque::new();
     let limits = Limits::default();
     tokio::spawn(stop.run_until_cancelled_owned(async move {
         loop {
-            let Ok(permit) = handshakes.clone().acquire_owned().await else {
-                return;
-            };
             match listener.accept().await {
                 Ok((stream, address)) => {
                     let Some(slot) = limits.admit(address.ip()) else {
@@ -144,13 +144,14 @@ pub fn accept(
                         continue;
                     };
                     let (acceptor, sender) = (acceptor.clone(), sender.clone());
-                    tokio::spawn(async move {
+                    make_room(&mut handshakes);
+                    let task = tokio::spawn(async move {
                         if let Some(stream) = handshake(acceptor, stream, address).await {
                             // The server ended.
                             let _ = sender.send(Ok(Connection::new(stream, address, slot))).await;
                         }
-                        drop(permit);
                     });
+                    handshakes.push_back(task.abort_handle());
                 }
                 Err(e) => {
                     tracing::warn!("cannot accept a connection: {e}; trying again");
@@ -160,6 +161,18 @@ pub fn accept(
         }
     }));
     receiver
+}
+
+fn make_room(handshakes: &mut VecDeque<AbortHandle>) {
+    if handshakes.len() >= HANDSHAKES {
+        handshakes.retain(|task| !task.is_finished());
+    }
+    if handshakes.len() >= HANDSHAKES
+        && let Some(oldest) = handshakes.pop_front()
+    {
+        tracing::debug!("{HANDSHAKES} TLS handshakes at once: the oldest is cut off");
+        oldest.abort();
+    }
 }
 
 async fn handshake(
