@@ -5,12 +5,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use warren_core::balance::AffinityTable;
 use warren_hbone::{Limits, Pool, Trust};
 
 use crate::certs::Certs;
+use crate::handshakes::Handshakes;
 use crate::missed::Missed;
 use crate::net::Kernel;
 use crate::pods::Pods;
@@ -20,8 +20,6 @@ use crate::throttle::Throttle;
 
 /// What a connection waits for: the first complete model, its own pod in the model, a certificate.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// TLS handshakes with peers under way at once, as server.
-pub const HANDSHAKES: usize = 1024;
 
 /// Shared by all tasks.
 pub struct Context {
@@ -46,7 +44,7 @@ pub struct Context {
     /// Bounds log lines that strangers cause.
     pub complaints: Throttle,
     /// Places for handshakes.
-    pub handshakes: Semaphore,
+    pub handshakes: Handshakes,
     /// Which endpoint a client was given, for services with affinity.
     pub affinity: Mutex<AffinityTable>,
     /// Cancelled when this process is to end: peers are told, and no new connections are taken over old ones.

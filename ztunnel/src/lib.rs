@@ -15,6 +15,7 @@ pub mod certs;
 pub mod context;
 pub mod control;
 pub mod flow;
+pub mod handshakes;
 pub mod lanes;
 pub mod listen;
 mod memory;

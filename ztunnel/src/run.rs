@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use prometheus_client::registry::Registry as MetricsRegistry;
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use warren_admin::types::Timestamp;
@@ -23,7 +23,7 @@ use warren_hbone::{Limits, Pool, Trust};
 use crate::admin::{Views, admin, config, metrics_only, readiness_only};
 use crate::agent::Agent;
 use crate::certs::Certs;
-use crate::context::{Context, HANDSHAKES};
+use crate::context::Context;
 use crate::lanes::Lanes;
 use crate::memory::keep_freed_memory;
 use crate::missed::Missed;
@@ -121,7 +121,7 @@ fn context(
         registry,
         metrics,
         complaints: Default::default(),
-        handshakes: Semaphore::new(HANDSHAKES),
+        handshakes: Default::default(),
         affinity: AffinityTable::new(AFFINITY_ENTRIES).into(),
         drain: CancellationToken::new(),
         drain_limit: settings.drain_timeout,
@@ -202,8 +202,7 @@ async fn observe(views: Views) {
         m.pool_streams.set(count(streams));
         m.pods.set(count(cx.pods.all().len()));
         m.record_queue.set(count(cx.registry.waiting()));
-        m.handshakes_in_flight
-            .set(count(HANDSHAKES - cx.handshakes.available_permits()));
+        m.handshakes_in_flight.set(count(cx.handshakes.under_way()));
         m.log_lost
             .set(i64::try_from(cx.registry.lost()).unwrap_or(i64::MAX));
         m.xds_connected

@@ -16,10 +16,10 @@ pub struct Settings {
     #[arg(long, env = "WARREN_NODE")]
     pub node: String,
     /// The controller's xDS service.
-    #[arg(long, env = "WARREN_XDS", value_name = "https://HOST:15012")]
+    #[arg(long, env = "WARREN_XDS", value_name = "https://HOST:15012", value_parser = https)]
     pub xds: String,
     /// The certificate authority; the same as --xds by default.
-    #[arg(long, env = "WARREN_CA", value_name = "https://HOST:15012")]
+    #[arg(long, env = "WARREN_CA", value_name = "https://HOST:15012", value_parser = https)]
     pub ca: Option<String>,
     /// PEM file with the roots of the controller and of the mesh.
     #[arg(long, env = "WARREN_ROOT_CERT", value_name = "PATH")]
@@ -94,6 +94,14 @@ fn duration(s: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{s}` is too long"))
 }
 
+fn https(s: &str) -> Result<String, String> {
+    let host = s.strip_prefix("https://").unwrap_or_default();
+    if host.is_empty() || host.contains(char::is_whitespace) {
+        return Err("expected https://HOST:PORT".into());
+    }
+    Ok(s.to_owned())
+}
+
 fn loopback(s: &str) -> Result<SocketAddr, String> {
     let addr: SocketAddr = s.parse().map_err(|e| format!("{e}"))?;
     if addr.ip().is_loopback() {
@@ -121,6 +129,20 @@ mod tests {
             "18446744073709551615d",
         ] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_controller_is_asked_by_https_only() {
+        assert!(https("https://controller:15012").is_ok());
+        for bad in [
+            "",
+            "controller:15012",
+            "http://controller:15012",
+            "https://",
+            "https://a b",
+        ] {
+            assert!(https(bad).is_err(), "{bad}");
         }
     }
 

@@ -87,6 +87,9 @@ pub enum HandshakeError {
     /// We have nothing to show.
     #[error("no certificate for our own side: {0}")]
     NoCertificate(String),
+    /// The server takes no more at once.
+    #[error("too many handshakes are under way, in all or with this peer")]
+    TooMany,
     /// Too slow.
     #[error("the peer did not finish its handshake in time")]
     Timeout,
@@ -107,6 +110,7 @@ impl HandshakeError {
             Self::NotTls(_) => "not_tls",
             Self::NoAlpn => "no_alpn",
             Self::NoCertificate(_) => "no_certificate",
+            Self::TooMany => "too_many",
             Self::Timeout => "timeout",
             Self::Io(_) => "io",
             Self::Http2(_) => "http2",

@@ -1,6 +1,6 @@
 //! Connections into a pod by HBONE: the peer proves who it is, policy decides, the application is connected, then 200.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, tcp: TcpStream, peer: Socke
     );
     let Ok(local) = local else { return };
     // Boxed, so that a connection does not hold the room of its handshake for all its life.
-    match Box::pin(accept(&cx, &pod, tcp)).await {
+    match Box::pin(accept(&cx, &pod, tcp, peer.ip())).await {
         Ok(tls) => {
             cx.metrics.handshakes.inc();
             let side = Side {
@@ -56,11 +56,9 @@ async fn accept(
     cx: &Context,
     pod: &Pod,
     tcp: TcpStream,
+    peer: IpAddr,
 ) -> Result<tls::Accepted<tls::ServerTls<TcpStream>>, HandshakeError> {
-    let _place = cx
-        .handshakes
-        .try_acquire()
-        .map_err(|_| HandshakeError::Io("too many handshakes at once".into()))?;
+    let _place = cx.handshakes.begin(peer).ok_or(HandshakeError::TooMany)?;
     let unknown = || HandshakeError::NoCertificate("the controller does not know this pod".into());
     let workload = cx
         .state

@@ -21,7 +21,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use warren_api::ca::Issued;
@@ -269,7 +269,7 @@ impl World {
             registry,
             metrics: family,
             complaints: Default::default(),
-            handshakes: Semaphore::new(64),
+            handshakes: Default::default(),
             affinity: AffinityTable::new(16).into(),
             drain: CancellationToken::new(),
             drain_limit: Duration::from_millis(300),
