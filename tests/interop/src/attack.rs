@@ -65,6 +65,8 @@ pub struct Target {
     pub frames: usize,
     /// Process whose memory is watched.
     pub pid: Option<u32>,
+    /// Send no good requests meanwhile.
+    pub quiet: bool,
     /// Growth in bytes that is still taken.
     pub growth: u64,
 }

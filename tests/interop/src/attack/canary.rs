@@ -71,6 +71,7 @@ async fn run(target: Target, stop: Arc<AtomicBool>) -> Good {
 /// None: this target has no good request to send; inside, the fault if it failed.
 async fn once(target: &Target) -> Option<Option<String>> {
     match target.kind {
+        _ if target.quiet => None,
         Kind::Hbone if target.authority.is_empty() => None,
         Kind::Hbone | Kind::Controller => Some(request(target).await),
         Kind::Admin => Some(local::good(target).await),

@@ -13,7 +13,12 @@ use tokio::time::timeout;
 use super::{Finding, Kind, Target};
 use crate::error::WireError;
 
-const ADMIN: &[&str] = &["bad-requests", "local-silence", "local-dribble"];
+const ADMIN: &[&str] = &[
+    "bad-requests",
+    "body-stall",
+    "local-silence",
+    "local-dribble",
+];
 const CNI: &[&str] = &["bad-lines", "local-silence", "local-dribble"];
 
 pub(super) fn names(kind: Kind) -> &'static [&'static str] {
@@ -24,6 +29,7 @@ pub(super) async fn run(name: &str, target: &Target) -> Result<Vec<Finding>> {
     let path = target.socket.as_deref().context("--socket is needed")?;
     match name {
         "bad-requests" => each(path, requests(), target.limit).await,
+        "body-stall" => each(path, stalled(), target.limit).await,
         "bad-lines" => each(path, lines(), target.limit).await,
         _ => Ok(slow(path, name == "local-dribble", target).await),
     }
@@ -150,10 +156,6 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
             text("DELETE /status HTTP/1.1\r\nHost: x\r\n\r\n"),
         ),
         (
-            "a body beyond every limit",
-            text("PUT /log-level HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999999\r\n\r\n{"),
-        ),
-        (
             "a negative length",
             text("PUT /log-level HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"),
         ),
@@ -182,6 +184,11 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
         ("HTTP/3.0", text("GET /status HTTP/3.0\r\n\r\n")),
         ("the preface of HTTP/2", crate::h2::PREFACE.to_vec()),
     ]
+}
+
+fn stalled() -> Vec<(&'static str, Vec<u8>)> {
+    let request = b"PUT /log-level HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999999\r\n\r\n{";
+    vec![("a body that does not come", request.to_vec())]
 }
 
 fn lines() -> Vec<(&'static str, Vec<u8>)> {

@@ -47,6 +47,9 @@ pub struct Options {
     /// MiB that it may grow by during one attack.
     #[arg(long, default_value_t = 128)]
     growth: u64,
+    /// Send no good requests while attacks run.
+    #[arg(long)]
+    quiet: bool,
     /// Run the attacks at the same time.
     #[arg(long)]
     parallel: bool,
@@ -81,6 +84,7 @@ pub async fn run(options: &Options) -> Result<bool> {
         connections: options.connections,
         frames: options.frames,
         pid: options.pid,
+        quiet: options.quiet,
         growth: options.growth << 20,
     };
     let chosen = if options.names.is_empty() {
