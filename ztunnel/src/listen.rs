@@ -61,6 +61,7 @@ impl Door {
     async fn accept(self, listener: TcpListener, stop: CancellationToken) {
         loop {
             let accepted = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 // A process that is ending leaves new connections in the queue, for the next one to take.
                 () = self.cx.drain.cancelled() => return,
