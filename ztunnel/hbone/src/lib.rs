@@ -29,7 +29,9 @@ pub const HBONE_PORT: u16 = 15008;
 
 use std::time::Duration;
 
-/// Sizes and times of both sides. The defaults are those of Istio's ambient tunnels, so that either peer finds what it expects.
+/// Sizes and times of both sides. The defaults are those of Istio's ambient tunnels, so that either peer finds what it
+/// expects; but for the window of a connection, which here has room for the windows of all its streams. With less, a few
+/// streams whose readers pause would hold up all others: connections that are independent without a mesh.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Streams on one client connection before another one is dialled; also what the server admits at once, doubled.
@@ -38,8 +40,6 @@ pub struct Limits {
     pub idle: Duration,
     /// Receive window of a stream in bytes.
     pub stream_window: u32,
-    /// Receive window of a connection in bytes.
-    pub connection_window: u32,
     /// Largest frame that we take, in bytes.
     pub frame: u32,
     /// Bytes of one stream that may wait in memory to be sent.
@@ -56,13 +56,26 @@ pub struct Limits {
     pub response: Duration,
 }
 
+impl Limits {
+    /// Receive window of a connection with this many streams, in bytes.
+    fn connection_window(&self, streams: usize) -> u32 {
+        let all = u64::from(self.stream_window) * streams as u64;
+        // RFC 9113 §6.9.1: a window is at most 2^31-1.
+        u32::try_from(all.min(i32::MAX as u64)).unwrap_or(i32::MAX as u32)
+    }
+
+    /// Streams that the server admits at once on a connection.
+    fn streams_admitted(&self) -> usize {
+        self.streams_per_connection * 2
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             streams_per_connection: 100,
             idle: Duration::from_secs(300),
             stream_window: 4 << 20,
-            connection_window: 16 << 20,
             frame: 1 << 20,
             send_buffer: 512 << 10,
             header_list: 16 << 10,

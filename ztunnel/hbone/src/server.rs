@@ -134,12 +134,10 @@ where
 fn builder(limits: &Limits) -> h2::server::Builder {
     let mut b = h2::server::Builder::new();
     b.initial_window_size(limits.stream_window)
-        .initial_connection_window_size(limits.connection_window)
+        .initial_connection_window_size(limits.connection_window(limits.streams_admitted()))
         .max_frame_size(limits.frame)
         .max_header_list_size(limits.header_list)
-        .max_concurrent_streams(
-            u32::try_from(limits.streams_per_connection * 2).unwrap_or(u32::MAX),
-        )
+        .max_concurrent_streams(u32::try_from(limits.streams_admitted()).unwrap_or(u32::MAX))
         .max_send_buffer_size(limits.send_buffer)
         .data_frame_budget(SMALL_FRAME_BUDGET);
     b

@@ -167,6 +167,43 @@ async fn a_slow_reader_holds_the_writer_back() {
     assert!(buf == data);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_that_pause_hold_nobody_else_up() {
+    let w = world().await;
+    let mut paused = Vec::new();
+    for server_sends in [true, false].repeat(8) {
+        let (client, server) = w.pair().await;
+        let (mut sender, receiver) = if server_sends {
+            (server, client)
+        } else {
+            (client, server)
+        };
+        let filling = async {
+            let data = vec![1u8; 1 << 20];
+            while timeout(Duration::from_millis(200), sender.write_all(&data))
+                .await
+                .is_ok()
+            {}
+        };
+        filling.await;
+        paused.push((sender, receiver));
+    }
+    assert_eq!(w.client.pool.size(), (1, 16), "all on one connection");
+    let (mut client, mut server) = w.pair().await;
+    let exchange = async {
+        for _ in 0..100 {
+            client.write_all(&[7; 50_000]).await.unwrap();
+            let mut buf = [0; 50_000];
+            server.read_exact(&mut buf).await.unwrap();
+            server.write_all(&buf).await.unwrap();
+            client.read_exact(&mut buf).await.unwrap();
+        }
+    };
+    timeout(Duration::from_secs(20), exchange)
+        .await
+        .expect("goes on");
+}
+
 #[tokio::test]
 async fn streams_share_a_connection_up_to_the_limit() {
     let mut w = world().await;

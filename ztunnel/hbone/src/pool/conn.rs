@@ -130,7 +130,7 @@ impl Conn {
 fn builder(limits: &Limits) -> h2::client::Builder {
     let mut b = h2::client::Builder::new();
     b.initial_window_size(limits.stream_window)
-        .initial_connection_window_size(limits.connection_window)
+        .initial_connection_window_size(limits.connection_window(limits.streams_per_connection))
         .max_frame_size(limits.frame)
         .max_header_list_size(limits.header_list)
         .max_send_buffer_size(limits.send_buffer)
