@@ -57,6 +57,7 @@ struct Load<'a> {
 
 impl<'a> Load<'a> {
     fn start(world: &'a World) -> Result<Self> {
+        recovered(world)?;
         let policy = world.apply(DENY)?;
         let (near, far) = (
             world.at(SERVER_A, Ip::V4, port::ECHO)?,

@@ -157,6 +157,8 @@ fn controller_down(world: &World) -> Result<()> {
 
 /// What was denied while a component was down is ended and refused once it is back.
 fn changed_meanwhile(world: &World, what: &'static str) -> Result<()> {
+    // The policy of the scenario before may still be on its way out.
+    recovered(world)?;
     let mut victims = Vec::new();
     for to in [SERVER_A, SERVER_B] {
         let at = world.at(to, Ip::V4, port::ECHO)?.to_string();
