@@ -115,8 +115,13 @@ impl Client {
                 self.state(*kind).nack = true;
                 Ok(())
             }
-            Step::Stale(kind, name) => self.claim(*kind, name),
-            Step::Outdated(kind, name) => self.claim(*kind, name),
+            Step::Stale(kind, name) | Step::Outdated(kind, name) => {
+                self.claim(*kind, name, "a version that never was")
+            }
+            Step::Unversioned(kind, name) => self.claim(*kind, name, ""),
+            Step::StaleMany(kind, count) => {
+                (0..*count).try_for_each(|at| self.claim(*kind, &format!("gone/{at}"), "1"))
+            }
             Step::Quiet(time) => self.quiet(*time).await,
             Step::Changed(kind, name) => {
                 let before = self.state(*kind).held.get(name).map(|h| h.0.clone());
@@ -160,10 +165,9 @@ impl Client {
         self.types.entry(kind).or_default()
     }
 
-    fn claim(&mut self, kind: Type, name: &str) -> Result<(), Stop> {
-        self.state(kind)
-            .claims
-            .insert(name.to_owned(), "a version that never was".into());
+    fn claim(&mut self, kind: Type, name: &str, version: &str) -> Result<(), Stop> {
+        let claims = &mut self.state(kind).claims;
+        claims.insert(name.to_owned(), version.to_owned());
         Ok(())
     }
 

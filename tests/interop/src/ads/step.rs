@@ -41,6 +41,10 @@ pub enum Step {
     Nack(Type),
     /// `stale:TYPE:NAME`: claim to hold this resource at the next reconnect.
     Stale(Type, String),
+    /// `stale-many:TYPE:N`: claim to hold N resources `gone/0`, `gone/1`, … at the next reconnect.
+    StaleMany(Type, usize),
+    /// `unversioned:TYPE:NAME`: claim to hold this resource without a version at the next reconnect, which asks for it.
+    Unversioned(Type, String),
     /// `outdated:TYPE:NAME`: claim to hold another version of this resource at the next reconnect.
     Outdated(Type, String),
     /// `reconnect`: a new connection with `initial_resource_versions`.
@@ -78,6 +82,7 @@ impl FromStr for Step {
             "absent" => named().map(|(t, n)| Self::Absent(t, n))?,
             "version" => named().map(|(t, n)| Self::Changed(t, n))?,
             "any" => named().map(|(t, n)| Self::Any(t, n))?,
+            "unversioned" => named().map(|(t, n)| Self::Unversioned(t, n))?,
             "stale" => named().map(|(t, n)| Self::Stale(t, n))?,
             "outdated" => named().map(|(t, n)| Self::Outdated(t, n))?,
             "contains" => {
@@ -87,14 +92,13 @@ impl FromStr for Step {
                     .ok_or_else(|| format!("{text:?}: expected contains:TYPE:NAME=TEXT"))?;
                 Self::Contains(t, name.into(), part.into())
             }
+            "stale-many" => {
+                let (t, count) = named()?;
+                Self::StaleMany(t, number(&count)?)
+            }
             "resent" => {
                 let (t, count) = named()?;
-                Self::Resent(
-                    t,
-                    count
-                        .parse()
-                        .map_err(|_| format!("{count:?} is no number"))?,
-                )
+                Self::Resent(t, number(&count)?)
             }
             "quiet" => match rest.parse() {
                 Ok(seconds) => Self::Quiet(Duration::from_secs_f64(seconds)),
@@ -105,6 +109,10 @@ impl FromStr for Step {
             _ => return Err(format!("{word:?} is no step; see --help")),
         })
     }
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("{text:?} is no number"))
 }
 
 fn kind(text: &str) -> Option<Type> {

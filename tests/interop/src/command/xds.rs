@@ -36,7 +36,8 @@ pub struct Options {
     /// Steps in their order: start, start-on-demand, synced, empty:TYPE, subscribe:TYPE:NAME, unsubscribe:TYPE:NAME,
     /// present:TYPE:NAME, removed:TYPE:NAME, absent:TYPE:NAME, version:TYPE:NAME, contains:TYPE:NAME=TEXT,
     /// any:TYPE:TEXT, none:TYPE,
-    /// quiet:SECONDS, nack:TYPE, stale:TYPE:NAME, outdated:TYPE:NAME, reconnect, resent:TYPE:N, touch:FILE,
+    /// quiet:SECONDS, nack:TYPE, stale:TYPE:NAME, outdated:TYPE:NAME, stale-many:TYPE:N, unversioned:TYPE:NAME,
+    /// reconnect, resent:TYPE:N, touch:FILE,
     /// wait-file:FILE; TYPE is address or authorization.
     #[arg(required = true)]
     steps: Vec<Step>,

@@ -1,6 +1,8 @@
 //! Credentials in a folder, and the program under test as a process.
 #![allow(dead_code, missing_docs)]
 
+pub mod controller;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

@@ -17,6 +17,7 @@ pub fn register(add: &mut Registry) {
     add.one("xds/wildcard", wildcard);
     add.both("xds/on-demand", on_demand);
     add.one("xds/reconnect", reconnect);
+    add.one("xds/reconnect-large", reconnect_large);
     add.one("xds/refused-response", nack);
     add.one("xds/no-token", |w| refused(w, None));
     add.one("xds/wrong-audience", |w| {
@@ -114,6 +115,7 @@ fn on_demand(world: &World, ip: Ip) -> Result<()> {
 /// After a reconnect only what changed comes again, and what vanished is named.
 fn reconnect(world: &World) -> Result<()> {
     let outdated = format!("outdated:address:{POD}");
+    let unversioned = format!("unversioned:address:{SERVICE}");
     let stale = [
         "stale:address:Kubernetes//Pod/shop/long-gone",
         "removed:address:Kubernetes//Pod/shop/long-gone",
@@ -131,15 +133,35 @@ fn reconnect(world: &World) -> Result<()> {
             stale[0],
             policy[0],
             &outdated,
+            &unversioned,
             "reconnect",
             "synced",
             stale[1],
             policy[1],
             "quiet:0.3",
-            "resent:address:1",
+            "resent:address:2",
             "resent:authorization:0",
             "reconnect",
             "synced",
+            "quiet:0.3",
+            "resent:address:0",
+        ],
+    )
+}
+
+/// One message names 60,000 resources: a tunnel of a large mesh comes back with as many.
+fn reconnect_large(world: &World) -> Result<()> {
+    run(
+        world,
+        &[
+            "start",
+            "synced",
+            "quiet:0.3",
+            "stale-many:address:60000",
+            "reconnect",
+            "synced",
+            "removed:address:gone/0",
+            "removed:address:gone/59999",
             "quiet:0.3",
             "resent:address:0",
         ],
