@@ -117,7 +117,6 @@ struct Run<'a> {
 impl Run<'_> {
     /// Whether the input reached new code.
     fn input(&mut self, input: &[u8]) -> io::Result<bool> {
-        Coverage::reset();
         self.current.begin(input);
         let result = once(self.target, input);
         self.summary.slowest = self.summary.slowest.max(self.current.end());
