@@ -82,11 +82,12 @@ pub fn run(options: &Options) -> Result<bool> {
     }
     let lab = Lab::named(NAME)?;
     let dir = topology::prepare_unlabelled(&lab, "topology")?;
-    let cleaner = lab.clone();
+    let (cleaner, manifests) = (lab.clone(), dir.path().to_owned());
     signals::on_interrupt(move || {
         println!("\ninterrupted: taking the lab down");
         kill_all();
         let _ = cleaner.down();
+        let _ = std::fs::remove_dir_all(manifests);
     })?;
     let begin = Instant::now();
     println!("Two nodes, a and b, ten pods, each node with an agent and a tunnel, one controller.");
