@@ -23,6 +23,18 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         ],
     ),
     ("warren-hbone", &["warren-api", "aya", "kube"]),
+    (
+        "warren-interop",
+        &[
+            "warren-hbone",
+            "warren-api",
+            "warren-core",
+            "h2",
+            "hyper",
+            "prost",
+            "tonic",
+        ],
+    ),
 ];
 
 struct Graph {

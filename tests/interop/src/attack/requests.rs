@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use tokio::task::JoinSet;
 
 use super::{Finding, Target, end, floods};
 use crate::error::WireError;
@@ -11,13 +12,18 @@ use crate::hpack;
 
 pub(super) const NAMES: &[&str] = &["wild-authorities", "other-methods", "slow-reader"];
 
+/// Connections of `slow-reader`; each may fill the windows of both sides.
+const READERS: usize = 10;
+/// Bytes after which nobody can be said to hold them back.
+const ENDLESS: usize = 256 << 20;
+
 type Field = (Vec<u8>, Vec<u8>);
 
 pub(super) async fn run(name: &str, target: &Target) -> Result<Vec<Finding>> {
     match name {
         "wild-authorities" => each(target, authorities(target)).await,
         "other-methods" => each(target, methods(target)).await,
-        _ => slow_reader(target).await,
+        _ => slow_readers(target).await,
     }
 }
 
@@ -193,12 +199,21 @@ fn methods(target: &Target) -> Vec<(String, Vec<Field>)> {
     list
 }
 
-/// A stream whose answers are never read: its memory must stay bounded. The peer's own reads stop once its window and
-/// ours are full.
-async fn slow_reader(target: &Target) -> Result<Vec<Finding>> {
+/// Streams whose answers are never read, on several connections: the victim's memory must stay bounded. It stops reading
+/// once its window and ours are full.
+async fn slow_readers(target: &Target) -> Result<Vec<Finding>> {
+    let mut tasks = JoinSet::new();
+    for _ in 0..target.connections.min(READERS) {
+        let target = target.clone();
+        tasks.spawn(async move { slow_reader(&target).await });
+    }
+    tasks.join_all().await.into_iter().collect()
+}
+
+async fn slow_reader(target: &Target) -> Result<Finding> {
     let mut conn = match target.conn().await? {
         Ok(conn) => conn,
-        Err(error) => return Ok(vec![Finding::new("slow reader", error.outcome(), false)]),
+        Err(error) => return Ok(Finding::new("slow reader", error.outcome(), false)),
     };
     let mut sent = 0_usize;
     let pushed = async {
@@ -208,7 +223,7 @@ async fn slow_reader(target: &Target) -> Result<Vec<Finding>> {
             .await?;
         let chunk = vec![7; 64 << 10];
         let mut silent = 0;
-        while silent < 3 && sent < 256 << 20 {
+        while silent < 3 && sent < ENDLESS {
             let now = conn.data(stream, &chunk, false).await?;
             sent += now;
             if now > 0 {
@@ -224,8 +239,8 @@ async fn slow_reader(target: &Target) -> Result<Vec<Finding>> {
         Ok(())
     };
     let (how, ok) = match pushed.await {
-        Ok(()) => (format!("held up after {sent} bytes"), sent < 256 << 20),
+        Ok(()) => (format!("held up after {sent} bytes"), sent < ENDLESS),
         Err(error) => (error.outcome(), error.is_end()),
     };
-    Ok(vec![Finding::new("slow reader", how, ok)])
+    Ok(Finding::new("slow reader", how, ok))
 }

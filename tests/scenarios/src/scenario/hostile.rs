@@ -23,10 +23,15 @@ const STALLS: &[&str] = &[
 const PINGED: &[&str] = &["preface-only", "headers-dribble"];
 const LISTS: [&[&str]; 2] = [STALLS, PINGED];
 
+/// Connections of each slow attack: together fewer than one address may have in their handshakes, so that good requests
+/// from the same address go on. `crowded` has more.
+const FEW: &str = "30";
+
 /// Adds this theme's scenarios.
 pub fn register(add: &mut Registry) {
     add.one("hbone/slow", |w| {
-        hbone(w, &[&["--parallel"], &LISTS.concat()[..]].concat())
+        let few = ["--parallel", "--connections", FEW];
+        hbone(w, &[&few, &LISTS.concat()[..]].concat())
     });
     add.one("hbone/fast", |w| hbone(w, &fast()));
     add.one("controller/slow", |w| {
