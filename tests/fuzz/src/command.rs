@@ -66,7 +66,7 @@ struct RunArgs {
     #[arg(long, default_value_t = 1024)]
     input_megabytes: u64,
     /// Where inputs that panic go
-    #[arg(long, default_value = "fuzz-crashes")]
+    #[arg(long, default_value = "target/fuzz-crashes")]
     crashes: PathBuf,
     /// Read and write inputs that reached new code here
     #[arg(long)]
