@@ -24,6 +24,7 @@ const PROGRAMS: &[&str] = &[
     "postgresql",
     "procps",
     "python3",
+    "python3-grpcio",
     "redis-server",
     "socat",
     "tcpdump",

@@ -120,7 +120,9 @@ fn lab(tally: &mut Tally, args: &Args) -> anyhow::Result<()> {
     )?;
     tally.program(Command::new(binary("warren-lab")).arg("selftest"))?;
     let mut scenarios = Command::new(binary("warren-scenarios"));
-    scenarios.arg("run").current_dir(root());
+    scenarios
+        .args(["run", "--retries", "1"])
+        .current_dir(root());
     scenarios
         .env("WARREN_BIN_DIR", target().join("release"))
         .env("WARREN_BPF_OBJECT", build::object());

@@ -36,6 +36,10 @@ pub struct Options {
     /// Stop at the first failure.
     #[arg(long)]
     fail_fast: bool,
+    /// Run a scenario that failed this many times more. One that passes then counts, and is named at the end: it is unsteady,
+    /// or the machine was too busy.
+    #[arg(long, default_value_t = 0)]
+    retries: u32,
 }
 
 /// Runs what was asked for; false where one failed.
@@ -85,6 +89,9 @@ pub fn run(options: &Options) -> Result<bool> {
             break;
         }
     }
+    if !tally.unsteady.is_empty() {
+        println!("passed only when tried again: {}", tally.unsteady.join(" "));
+    }
     println!(
         "{} passed, {} failed, {} skipped",
         tally.passed, tally.failed, tally.skipped
@@ -105,6 +112,7 @@ struct Tally {
     passed: usize,
     failed: usize,
     skipped: usize,
+    unsteady: Vec<String>,
 }
 
 impl Tally {
@@ -188,7 +196,20 @@ fn run_one(scenario: &Scenario, world: &World, options: &Options, tally: &mut Ta
         return tally.skip(&scenario.name, "only with --long");
     }
     let begin = Instant::now();
-    let result = scenario.run(world);
+    let mut result = scenario.run(world);
+    for _ in 0..options.retries {
+        signals::stop_here_if_interrupted();
+        match &result {
+            Err(error) if error.downcast_ref::<Skip>().is_none() => {
+                println!("again    {}: {error:#}", scenario.name);
+                result = scenario.run(world);
+                if result.is_ok() {
+                    tally.unsteady.push(scenario.name.clone());
+                }
+            }
+            _ => break,
+        }
+    }
     let took = begin.elapsed().as_secs_f64();
     signals::stop_here_if_interrupted();
     match result {
