@@ -26,12 +26,21 @@ pub(super) async fn run(target: &Target) -> Result<Vec<Finding>> {
 
 fn wrong(target: &Target) -> Vec<(&'static str, Vec<u8>)> {
     let head = hpack::encode(&target.request());
-    let headers =
-        |flags: u8, stream: u32, block: &[u8]| Frame::new(kind::HEADERS, flags, stream, block);
-    let good = headers(flag::END_HEADERS, 1, &head);
-    let after = |frame: Frame| [good.bytes(), frame.bytes()].concat();
-    let mut huge = Frame::new(kind::DATA, 0, 1, []).bytes();
-    huge[..3].copy_from_slice(&[0xff, 0xff, 0xff]);
+    let mut list = wrong_headers(&head);
+    list.extend(wrong_control(&head));
+    list
+}
+
+fn headers(flags: u8, stream: u32, block: &[u8]) -> Frame {
+    Frame::new(kind::HEADERS, flags, stream, block)
+}
+
+/// `frame` behind a good request on stream 1.
+fn after(head: &[u8], frame: &Frame) -> Vec<u8> {
+    [headers(flag::END_HEADERS, 1, head).bytes(), frame.bytes()].concat()
+}
+
+fn wrong_headers(head: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let ends = flag::END_HEADERS;
     vec![
         (
@@ -42,20 +51,23 @@ fn wrong(target: &Target) -> Vec<(&'static str, Vec<u8>)> {
             "DATA on an idle stream",
             Frame::new(kind::DATA, 0, 7, *b"x").bytes(),
         ),
-        ("HEADERS on stream 0", headers(ends, 0, &head).bytes()),
-        ("HEADERS on an even stream", headers(ends, 2, &head).bytes()),
+        ("HEADERS on stream 0", headers(ends, 0, head).bytes()),
+        ("HEADERS on an even stream", headers(ends, 2, head).bytes()),
         (
             "PUSH_PROMISE by a client",
-            after(Frame::new(kind::PUSH_PROMISE, ends, 1, [0, 0, 0, 2, 0x82])),
+            after(
+                head,
+                &Frame::new(kind::PUSH_PROMISE, ends, 1, [0, 0, 0, 2, 0x82]),
+            ),
         ),
         (
             "CONTINUATION out of place",
-            Frame::new(kind::CONTINUATION, ends, 1, &head[..]).bytes(),
+            Frame::new(kind::CONTINUATION, ends, 1, head).bytes(),
         ),
         (
             "a header block interrupted",
             [
-                headers(0, 1, &head).bytes(),
+                headers(0, 1, head).bytes(),
                 Frame::new(kind::PING, 0, 0, [0; 8]).bytes(),
             ]
             .concat(),
@@ -76,13 +88,20 @@ fn wrong(target: &Target) -> Vec<(&'static str, Vec<u8>)> {
             "padding longer than the frame",
             headers(ends | flag::PADDED, 1, &[250, 0x82]).bytes(),
         ),
+    ]
+}
+
+fn wrong_control(head: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let mut huge = Frame::new(kind::DATA, 0, 1, []).bytes();
+    huge[..3].copy_from_slice(&[0xff, 0xff, 0xff]);
+    vec![
         (
             "SETTINGS of 5 bytes",
             Frame::new(kind::SETTINGS, 0, 0, [0; 5]).bytes(),
         ),
         (
             "SETTINGS on a stream",
-            after(Frame::new(kind::SETTINGS, 0, 1, [])),
+            after(head, &Frame::new(kind::SETTINGS, 0, 1, [])),
         ),
         (
             "SETTINGS ACK with a payload",
@@ -102,7 +121,7 @@ fn wrong(target: &Target) -> Vec<(&'static str, Vec<u8>)> {
         ),
         (
             "PING on a stream",
-            after(Frame::new(kind::PING, 0, 1, [0; 8])),
+            after(head, &Frame::new(kind::PING, 0, 1, [0; 8])),
         ),
         ("WINDOW_UPDATE of 0", Frame::credit(0, 0).bytes()),
         (
@@ -115,7 +134,7 @@ fn wrong(target: &Target) -> Vec<(&'static str, Vec<u8>)> {
         ),
         (
             "RST_STREAM of 3 bytes",
-            after(Frame::new(kind::RST_STREAM, 0, 1, [0; 3])),
+            after(head, &Frame::new(kind::RST_STREAM, 0, 1, [0; 3])),
         ),
         ("RST_STREAM on an idle stream", Frame::reset(9, 8).bytes()),
         ("a frame of 16 MiB", huge),

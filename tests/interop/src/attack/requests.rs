@@ -66,75 +66,78 @@ async fn request(conn: &mut Conn, fields: &[Field], limit: Duration) -> String {
     }
 }
 
+/// Authorities as they stand.
+const WILD: &[&str] = &[
+    "",
+    ":",
+    ":80",
+    "a",
+    "web:80",
+    "web.shop.svc.cluster.local:80",
+    "localhost:22",
+    "127.0.0.1:22",
+    "127.1:22",
+    "[::1]:22",
+    "::1:22",
+    "[::ffff:127.0.0.1]:22",
+    "0.0.0.0:80",
+    "[::]:80",
+    "255.255.255.255:80",
+    "224.0.0.1:80",
+    "[ff02::1]:80",
+    "169.254.169.254:80",
+    "[fe80::1]:80",
+    "[fe80::1%25lo]:80",
+    "256.1.1.1:80",
+    "1.2.3:80",
+    "0x7f.0.0.1:80",
+    "2130706433:80",
+    "8.8.8.8:53",
+    "[2001:db8::1]:80",
+    "[]:80",
+    "[10.0.0.1]:80",
+    "http://web:80",
+    "*:80",
+    "..:80",
+    "/etc/passwd:80",
+];
+
+/// Authorities made of the right address and port.
+const NEARLY: &[&str] = &[
+    "IP",
+    "IP:",
+    "IP:0",
+    "IP:65536",
+    "IP:99999999999999999999",
+    "IP:-1",
+    "IP:+PORT",
+    "IP:PORT:PORT",
+    "IP:PORT/",
+    "IP:PORT?x",
+    "IP:PORT#x",
+    "user@IP:PORT",
+    "IP:15001",
+    "IP:15006",
+    "IP:15008",
+    " IP:PORT",
+    "IP:PORT ",
+    "IP:\u{661}\u{662}",
+    "IP:PORT\r\nx: y",
+    "IP:PORT\0",
+    "IP:%38%30",
+];
+
 fn authorities(target: &Target) -> Vec<(String, Vec<Field>)> {
     let (ip, port) = target
         .authority
         .rsplit_once(':')
         .unwrap_or(("127.0.0.1", "80"));
-    let long = format!("{}:80", "a".repeat(9000));
-    let mut list: Vec<Vec<u8>> = [
-        "",
-        ":",
-        ":80",
-        "a",
-        "web:80",
-        "web.shop.svc.cluster.local:80",
-        "localhost:22",
-        "127.0.0.1:22",
-        "127.1:22",
-        "[::1]:22",
-        "::1:22",
-        "[::ffff:127.0.0.1]:22",
-        "0.0.0.0:80",
-        "[::]:80",
-        "255.255.255.255:80",
-        "224.0.0.1:80",
-        "[ff02::1]:80",
-        "169.254.169.254:80",
-        "[fe80::1]:80",
-        "[fe80::1%25lo]:80",
-        "256.1.1.1:80",
-        "1.2.3:80",
-        "0x7f.0.0.1:80",
-        "2130706433:80",
-        "8.8.8.8:53",
-        "[2001:db8::1]:80",
-        "[]:80",
-        "[10.0.0.1]:80",
-        "http://web:80",
-        "*:80",
-        "..:80",
-        "/etc/passwd:80",
-    ]
-    .map(|a| a.as_bytes().to_vec())
-    .into();
-    for form in [
-        "IP",
-        "IP:",
-        "IP:0",
-        "IP:65536",
-        "IP:99999999999999999999",
-        "IP:-1",
-        "IP:+PORT",
-        "IP:PORT:PORT",
-        "IP:PORT/",
-        "IP:PORT?x",
-        "IP:PORT#x",
-        "user@IP:PORT",
-        "IP:15001",
-        "IP:15006",
-        "IP:15008",
-        " IP:PORT",
-        "IP:PORT ",
-        "IP:\u{661}\u{662}",
-        "IP:PORT\r\nx: y",
-        "IP:PORT\0",
-        "IP:%38%30",
-    ] {
+    let mut list: Vec<Vec<u8>> = WILD.iter().map(|a| a.as_bytes().to_vec()).collect();
+    for form in NEARLY {
         list.push(form.replace("IP", ip).replace("PORT", port).into_bytes());
     }
     list.push(b"\xff\xfe\x80:80".to_vec());
-    list.push(long.into_bytes());
+    list.push(format!("{}:80", "a".repeat(9000)).into_bytes());
     list.into_iter()
         .map(|authority| {
             let shown = String::from_utf8_lossy(&authority[..authority.len().min(60)]).into_owned();
