@@ -8,6 +8,7 @@
 //! controller --xds--> State (core::Mesh) --lookup, decide--^    |
 //! controller --ca---> Certs                                     +--> record: registry, metrics, access log
 //! ```
+#![deny(unsafe_code)]
 
 pub mod admin;
 pub mod agent;

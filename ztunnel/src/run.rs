@@ -25,7 +25,7 @@ use crate::agent::Agent;
 use crate::certs::Certs;
 use crate::context::Context;
 use crate::lanes::Lanes;
-use crate::memory::keep_freed_memory;
+use crate::memory::{Tide, give_back, keep_freed_memory};
 use crate::missed::Missed;
 use crate::net::{SocketMaker, SocketOptions};
 use crate::record::{Keeper, LogWriter, Metrics};
@@ -194,9 +194,13 @@ async fn observe(views: Views) {
     let (cx, m) = (&views.cx, &views.cx.metrics);
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let mut tick = interval(OBSERVE);
+    let mut tide = Tide::default();
     loop {
         tick.tick().await;
         m.observe(&cx.registry);
+        if tide.has_fallen(cx.registry.len()) {
+            give_back();
+        }
         let (conns, streams) = cx.pool.size();
         m.pool_connections.set(count(conns));
         m.pool_streams.set(count(streams));
