@@ -8,7 +8,20 @@ use warren_control::run::run;
 use warren_control::settings::Settings;
 
 fn main() -> ExitCode {
-    let settings = Settings::parse();
+    let settings = match Settings::try_parse() {
+        Ok(settings) => settings,
+        Err(e) if !e.use_stderr() => e.exit(),
+        Err(e) => {
+            let text = e.to_string();
+            // What is wrong, without the usage that follows it.
+            let what = text.split("\n\n").next().unwrap_or_default();
+            let words: Vec<&str> = what.split_whitespace().collect();
+            let what = words.join(" ");
+            let what = what.trim_start_matches("error: ");
+            eprintln!("warren-control: {what} (see warren-control --help)");
+            return ExitCode::from(2);
+        }
+    };
     let log = match warren_admin::logging::init(&settings.log, settings.log_format) {
         Ok(log) => log,
         Err(e) => {
