@@ -12,7 +12,7 @@ use nix::ifaddrs::getifaddrs;
 
 use crate::controller::observe;
 use crate::load::{self, report::Report};
-use crate::{process, suite};
+use crate::{process, report, suite};
 
 /// Measures the mesh against the same path without it.
 #[derive(Debug, Parser)]
@@ -74,6 +74,11 @@ enum Command {
     /// Load a server and print one JSON object
     #[command(subcommand)]
     Load(Load),
+    /// Write BENCHMARKS.md anew from bench.json beside it
+    Page {
+        /// Their directory
+        dir: PathBuf,
+    },
     /// Print this pod's addresses, one a line, IPv4 first
     Address,
     /// Follow a controller and print what arrives, one JSON object an update
@@ -158,6 +163,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             load::server::serve(port).with_context(|| format!("cannot serve port {port}"))?;
         }
         Some(Command::Load(load)) => run_load(load)?,
+        Some(Command::Page { dir }) => report::rewrite(&dir)?,
         Some(Command::Address) => addresses()?,
         Some(Command::Observe(args)) => observe::run(&args)?,
     }

@@ -44,6 +44,16 @@ impl Machine {
     }
 }
 
+/// Processes that wanted a processor, on average over the last minute; None where it cannot be read.
+pub fn load_average() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg")
+        .ok()?
+        .split(' ')
+        .next()?
+        .parse()
+        .ok()
+}
+
 fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let line = text
         .lines()

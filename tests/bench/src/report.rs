@@ -22,6 +22,19 @@ pub fn write(results: &Results, dir: &Path) -> Result<()> {
     put("BENCHMARKS.md", page(results))
 }
 
+/// Writes the page in `dir` anew from the figures there.
+///
+/// # Errors
+/// There are no figures, or the directory cannot be written.
+pub fn rewrite(dir: &Path) -> Result<()> {
+    let path = dir.join("bench.json");
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let results: Results = serde_json::from_str(&text)
+        .with_context(|| format!("{}: other figures", path.display()))?;
+    write(&results, dir)
+}
+
 /// The page.
 pub fn page(results: &Results) -> String {
     let m = &results.machine;
@@ -55,9 +68,11 @@ pub fn page(results: &Results) -> String {
 }
 
 const METHOD: &str = "\nEvery comparison is of the same pods on the same nodes of one lab, in an enrolled and in a plain namespace, run alternately. \
-`mesh/plain` is the median of the ratios of neighbouring runs, `added` the median of their differences; in brackets the interval of \
+`compared` is the median of the ratios mesh/plain of neighbouring runs or, where it says added, of their differences; \
+in brackets the interval of \
 order statistics that covers the true median with at least 95 % (with fewer than 6 pairs: all of them). The column \
-Istio holds what its ztunnel reached on a machine of this kind, for orientation: it was not measured in the same run.\n";
+Istio holds what its ztunnel reached on a machine of this kind, for orientation: it was not measured in the same run. \
+An aim holds or not by the median; where it lies within the interval, the page says so.\n";
 
 const SECTIONS: [(Section, &str, &str); 4] = [
     (
@@ -139,9 +154,14 @@ fn aim(m: &Measure) -> String {
         Aim::AtLeast(bound) => format!("≥ {}", number(bound)),
         Aim::AtMost(bound) => format!("≤ {}", number(bound)),
     };
+    let within = if m.is_open() {
+        ", within the interval"
+    } else {
+        ""
+    };
     match m.reached() {
-        Some(true) => format!("{bound}: reached"),
-        Some(false) => format!("{bound}: missed"),
+        Some(true) => format!("{bound}: reached{within}"),
+        Some(false) => format!("{bound}: missed{within}"),
         None => bound,
     }
 }

@@ -149,9 +149,17 @@ impl Measure {
         }
     }
 
-    /// Whether the aim is reached; None without an aim or a figure.
+    /// Whether the median reaches the aim; None without an aim or a figure.
     pub fn reached(&self) -> Option<bool> {
         Some(self.aim?.holds(self.headline()?.median))
+    }
+
+    /// Whether the aim lies within the interval: then the median alone proves little.
+    pub fn is_open(&self) -> bool {
+        let (Some(aim), Some(e)) = (self.aim, self.headline()) else {
+            return false;
+        };
+        aim.holds(e.low) != aim.holds(e.high)
     }
 }
 
@@ -173,6 +181,16 @@ mod tests {
         assert_eq!(m.clone().aim(Aim::AtLeast(0.95)).reached(), Some(false));
         assert_eq!(m.clone().aim(Aim::AtLeast(0.9)).reached(), Some(true));
         assert_eq!(m.reached(), None);
+        let spread = Measure::compared(
+            Section::SameNode,
+            "x",
+            "1/s",
+            Compare::Ratio,
+            vec![8.0, 9.0, 11.0],
+            vec![10.0; 3],
+        );
+        assert!(spread.clone().aim(Aim::AtLeast(0.9)).is_open());
+        assert!(!spread.aim(Aim::AtLeast(0.7)).is_open());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::command::{Part, RunArgs};
 use crate::controller;
 use crate::lab::Lab;
-use crate::machine::Machine;
+use crate::machine::{Machine, load_average};
 use crate::report;
 use crate::results::Results;
 
@@ -44,6 +44,11 @@ pub fn run(args: &RunArgs) -> Result<()> {
         measures: Vec::new(),
         notes: Vec::new(),
     };
+    if let Some(load) = load_average().filter(|load| *load > 0.5) {
+        let note =
+            format!("The machine was busy with other work at the start (load average {load:.1}).");
+        results.notes.push(note);
+    }
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     let plan = Plan::new(args.quick);
     if [Part::SameNode, Part::CrossNode, Part::Memory]
