@@ -14,8 +14,8 @@ use super::{Effect, Node};
 use crate::kernel::Kernel;
 use crate::pods::Stage;
 
-/// How long a pair that failed takes the tunnel before it is tried again.
-const AGAIN: Duration = Duration::from_secs(300);
+/// How long a pair that failed takes the tunnel before it is tried again: not long, since the trial uses no application's connection.
+const AGAIN: Duration = Duration::from_secs(30);
 /// How long after a change of generation handshakes of the one before may still arrive.
 const SETTLED: Duration = Duration::from_secs(2);
 /// Most pairs remembered.
