@@ -8,9 +8,10 @@ pub mod route;
 mod deliver;
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use warren_core::Workload;
 use warren_hbone::{CopyError, Tunnel, copy};
 
@@ -18,7 +19,11 @@ use crate::net;
 use crate::record::{End, Flag, Open};
 
 /// Copies until the end, a failure, or a change of policy; anything but a clean end resets both sides.
-async fn relay<T: Tunnel>(local: &mut TcpStream, remote: &mut T, open: &Open) -> End {
+async fn relay<L, T>(local: &mut L, remote: &mut T, open: &Open) -> End
+where
+    L: AsyncRead + AsyncWrite + Unpin + AsFd,
+    T: Tunnel,
+{
     let end = tokio::select! {
         end = copy(local, remote, &open.live().counters) => end,
         () = open.killed() => {

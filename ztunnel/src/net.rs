@@ -1,9 +1,11 @@
 //! Sockets: made in pods' network namespaces, asked and told by private options, reset.
 
+mod buffers;
 mod maker;
 mod options;
 mod ports;
 
+pub use buffers::{bound_if_near, bound_local};
 pub use maker::{SocketMaker, Sockets};
 pub use options::{Kernel, OriginalDestination, SocketOptions};
 pub use ports::DeliveryPorts;
@@ -33,7 +35,10 @@ pub fn prepare(s: &impl AsFd) {
 /// Options of a listening socket, which its connections inherit. Cheaper than setting them on each connection.
 pub fn prepare_listener(s: &impl AsFd, traffic: Traffic) {
     match traffic {
-        Traffic::Outbound => prepare(s),
+        Traffic::Outbound => {
+            prepare(s);
+            bound_local(s);
+        }
         Traffic::Plaintext => {
             prepare(s);
             keep_alive(s);

@@ -160,7 +160,7 @@ fn wild_requests_of_a_member_are_refused() {
             };
             let e =
                 w.cx.pool
-                    .open(&key, &head, dial)
+                    .open(&key, &head, &mut warren_hbone::Early::none(), dial)
                     .await
                     .err()
                     .expect("refused");

@@ -28,6 +28,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Counts bytes that went into the tunnel before the copy began.
+    pub fn add_up(&self, n: usize) {
+        self.up.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
     /// Both, as of now: (up, down).
     pub fn read(&self) -> (u64, u64) {
         (

@@ -146,6 +146,9 @@ pub enum OpenError {
     /// The connection ended before the answer.
     #[error("the connection to the peer ended before it answered: {0}")]
     Broken(String),
+    /// The same, with the application's first bytes under way: they may have arrived, so nobody may send them again.
+    #[error("the connection to the peer ended while it had the application's first bytes: {0}")]
+    Lost(String),
 }
 
 impl OpenError {
@@ -158,7 +161,7 @@ impl OpenError {
             Self::Status(s) if *s == StatusCode::UNAUTHORIZED => "denied",
             Self::Status(_) => "refused",
             Self::Timeout => "timeout",
-            Self::Broken(_) => "broken",
+            Self::Broken(_) | Self::Lost(_) => "broken",
         }
     }
 
@@ -168,7 +171,7 @@ impl OpenError {
             Self::Connect { .. } => true,
             Self::Status(s) => *s == StatusCode::SERVICE_UNAVAILABLE,
             Self::Handshake(h) => !matches!(h, HandshakeError::Refused(_)),
-            Self::NoCertificate(_) | Self::Timeout | Self::Broken(_) => false,
+            Self::NoCertificate(_) | Self::Timeout | Self::Broken(_) | Self::Lost(_) => false,
         }
     }
 }

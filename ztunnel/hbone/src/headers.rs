@@ -11,6 +11,9 @@ pub const BAGGAGE: &str = "baggage";
 pub const FORWARDED: &str = "forwarded";
 /// W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
+/// In an answer to CONNECT: this peer takes bytes that come with a request, before its answer. Others may not.
+/// In a request to such a peer: this client sends its first bytes without waiting for the answer.
+pub const EARLY_DATA: &str = "warren-early-data";
 
 /// What a tunnel tells its peer about the workload that it speaks for. Empty parts are left out.
 #[derive(Clone, Debug, Default)]

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod copy;
+mod early;
 pub mod error;
 pub mod headers;
 mod keepalive;
@@ -18,6 +19,7 @@ pub mod tls;
 pub mod tunnel;
 
 pub use copy::{CopyError, Counters, copy};
+pub use early::Early;
 pub use error::{HandshakeError, OpenError, PeerRefusal, TunnelError};
 pub use pool::{Pool, PoolKey};
 pub use server::{Authority, ConnectRequest, Handler, serve};

@@ -3,17 +3,21 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use h2::Reason;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use warren_core::Identity;
 
 use crate::Limits;
+use crate::early::Early;
 use crate::error::{HandshakeError, OpenError};
-use crate::tls::{Accepted, ClientTls, Expect};
+use crate::headers::EARLY_DATA;
+use crate::tls::{Accepted, Encrypted, Expect};
 use crate::tunnel::H2Tunnel;
 
 mod conn;
@@ -80,24 +84,27 @@ impl Pool {
     /// Opens a stream, over a connection that exists or one that `dial` makes. At most one dial for a key is under way;
     /// those who wait for it share its failure.
     ///
-    /// A pooled connection that turns out to be closing is replaced once.
-    pub async fn open<I, F, D>(
+    /// A pooled connection that turns out to be closing is replaced once. What `early` has goes with the request if the
+    /// peer takes it; the caller goes on reading there.
+    pub async fn open<I, F, D, S>(
         &self,
         key: &PoolKey,
         head: &ConnectHead,
+        early: &mut Early<S>,
         dial: D,
     ) -> Result<Opened, OpenError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        F: Future<Output = Result<Accepted<ClientTls<I>>, OpenError>>,
+        F: Future<Output = Result<Accepted<Encrypted<I>>, OpenError>>,
         D: Fn() -> F,
+        S: AsyncRead + Unpin,
     {
         let slot = self.slots.lock().entry(key.clone()).or_default().clone();
         let (lease, reused) = self.lease(key, &slot, &dial).await?;
-        match self.request(lease, head).await {
+        match self.request(lease, head, early).await {
             Err(OpenError::Broken(_)) if reused => {
                 let (lease, _) = self.lease(key, &slot, &dial).await?;
-                self.request(lease, head).await
+                self.request(lease, head, early).await
             }
             other => other,
         }
@@ -135,7 +142,7 @@ impl Pool {
     ) -> Result<(Lease, bool), OpenError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        F: Future<Output = Result<Accepted<ClientTls<I>>, OpenError>>,
+        F: Future<Output = Result<Accepted<Encrypted<I>>, OpenError>>,
         D: Fn() -> F,
     {
         if let Some(lease) = self.existing(slot) {
@@ -186,7 +193,7 @@ impl Pool {
     ) -> Result<Lease, OpenError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        F: Future<Output = Result<Accepted<ClientTls<I>>, OpenError>>,
+        F: Future<Output = Result<Accepted<Encrypted<I>>, OpenError>>,
         D: Fn() -> F,
     {
         let accepted = dial().await?;
@@ -215,14 +222,27 @@ impl Pool {
         }
     }
 
-    async fn request(&self, lease: Lease, head: &ConnectHead) -> Result<Opened, OpenError> {
-        timeout(self.limits.response, request(lease, head))
+    async fn request<S: AsyncRead + Unpin>(
+        &self,
+        lease: Lease,
+        head: &ConnectHead,
+        early: &mut Early<S>,
+    ) -> Result<Opened, OpenError> {
+        let opened = timeout(self.limits.response, request(lease, head, early))
             .await
-            .map_err(|_| OpenError::Timeout)?
+            .unwrap_or(Err(OpenError::Timeout));
+        if opened.is_err() {
+            early.mark_sent(false);
+        }
+        opened
     }
 }
 
-async fn request(lease: Lease, head: &ConnectHead) -> Result<Opened, OpenError> {
+async fn request<S: AsyncRead + Unpin>(
+    lease: Lease,
+    head: &ConnectHead,
+    early: &mut Early<S>,
+) -> Result<Opened, OpenError> {
     let broken = |e: h2::Error| lease.conn().explain(e);
     let uri = Uri::builder()
         .authority(head.authority.as_str())
@@ -232,16 +252,43 @@ async fn request(lease: Lease, head: &ConnectHead) -> Result<Opened, OpenError> 
     *req.method_mut() = Method::CONNECT;
     *req.uri_mut() = uri;
     *req.headers_mut() = head.headers.clone();
+    let sends_early = lease.conn().takes_early_data();
+    if sends_early {
+        req.headers_mut()
+            .insert(EARLY_DATA, HeaderValue::from_static("1"));
+    }
     let mut sender = lease.sender().ready().await.map_err(broken)?;
-    let (response, send) = sender.send_request(req, false).map_err(broken)?;
-    let response = response.await.map_err(broken)?;
+    let (response, mut send) = sender.send_request(req, false).map_err(broken)?;
+    let mut response = pin!(response);
+    let mut answer = None;
+    if sends_early {
+        tokio::select! {
+            biased;
+            a = &mut response => answer = Some(a),
+            first = early.first() => {
+                send.send_data(first, false).map_err(broken)?;
+                early.mark_sent(true);
+            }
+        }
+    }
+    let answer = match answer {
+        Some(answer) => answer,
+        None => response.await,
+    };
+    // A refused stream was not looked at (RFC 9113 §8.7).
+    let response = answer.map_err(|e| match early.sent() {
+        0 => broken(e),
+        _ if e.reason() == Some(Reason::REFUSED_STREAM) => broken(e),
+        _ => OpenError::Lost(e.to_string()),
+    })?;
+    lease.conn().learn(response.headers());
     if response.status() != StatusCode::OK {
         return Err(OpenError::Status(response.status()));
     }
     let (parts, recv) = response.into_parts();
     let peer = lease.conn().peer.clone();
     Ok(Opened {
-        tunnel: H2Tunnel::with_lease(send, recv, Arc::new(lease.into_place())),
+        tunnel: H2Tunnel::client(send, recv, Arc::new(lease.into_place())),
         headers: parts.headers,
         peer,
     })

@@ -14,7 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::error::{HandshakeError, TunnelError};
+use crate::headers::{BAGGAGE, EARLY_DATA};
 use crate::keepalive::until_dead;
+use crate::tls::Encrypted;
 use crate::tunnel::H2Tunnel;
 use crate::{Limits, SMALL_FRAME_BUDGET};
 
@@ -63,15 +65,23 @@ pub struct ConnectRequest {
 
 impl ConnectRequest {
     /// Answers 200 and hands the stream over. Only to be called once the way to the destination is open.
-    pub fn accept(mut self, baggage: HeaderValue) -> Result<H2Tunnel, TunnelError> {
+    ///
+    /// A client that does not wait for the answer gets it together with the application's first bytes.
+    pub fn accept(self, baggage: HeaderValue) -> Result<H2Tunnel, TunnelError> {
         let mut answer = Response::new(());
+        let head = answer.headers_mut();
         if !baggage.is_empty() {
-            answer
-                .headers_mut()
-                .insert(crate::headers::BAGGAGE, baggage);
+            head.insert(BAGGAGE, baggage);
         }
-        let send = self.respond.send_response(answer, false)?;
-        Ok(H2Tunnel::new(send, self.recv))
+        head.insert(EARLY_DATA, HeaderValue::from_static("1"));
+        if self.headers.contains_key(EARLY_DATA) {
+            return Ok(H2Tunnel::server_in_no_haste(
+                self.respond,
+                answer,
+                self.recv,
+            ));
+        }
+        H2Tunnel::server(self.respond, answer, self.recv)
     }
 
     /// Answers with a status and no body.
@@ -105,7 +115,23 @@ pub trait Handler: Send + Sync {
 ///
 /// Errors: the HTTP/2 handshake failed, no request came in time, or the connection broke.
 pub async fn serve<I, D>(
-    io: I,
+    io: Encrypted<I>,
+    limits: &Limits,
+    drain: D,
+    handler: &dyn Handler,
+) -> Result<(), HandshakeError>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    D: Future<Output = Option<Duration>>,
+{
+    let flush = io.flush_handle();
+    flush
+        .after_each_turn(serve_http2(io, limits, drain, handler))
+        .await
+}
+
+async fn serve_http2<I, D>(
+    io: Encrypted<I>,
     limits: &Limits,
     drain: D,
     handler: &dyn Handler,
@@ -144,7 +170,7 @@ fn builder(limits: &Limits) -> h2::server::Builder {
 }
 
 async fn run<I, D>(
-    conn: &mut Connection<I, Bytes>,
+    conn: &mut Connection<Encrypted<I>, Bytes>,
     limits: &Limits,
     drain: D,
     handler: &dyn Handler,

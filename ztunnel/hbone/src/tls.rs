@@ -2,11 +2,13 @@
 
 mod cert;
 mod handshake;
+mod stream;
 mod trust;
 mod verify;
 
 pub use cert::{CertError, WorkloadCert, identity_of};
-pub use handshake::{Accepted, ClientTls, ServerTls, accept, connect};
+pub use handshake::{Accepted, Encrypted, accept, connect};
+pub use stream::TlsStream;
 pub use trust::{Expect, Trust, TrustError};
 
 use std::sync::{Arc, LazyLock};

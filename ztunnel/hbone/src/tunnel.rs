@@ -1,14 +1,16 @@
 //! The small surface that the copy loop needs from a framing, and its two implementations: an HTTP/2 stream and a plain byte stream.
 
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::TunnelError;
 use crate::readahead::poll_read_into;
+
+mod h2;
+
+pub use self::h2::H2Tunnel;
 
 /// One byte stream to a peer with independent ends for both directions.
 pub trait Tunnel: Send {
@@ -32,96 +34,6 @@ pub trait Tunnel: Send {
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<TunnelError>;
     /// Breaks the stream off.
     fn reset(&mut self);
-}
-
-/// A stream of an HTTP/2 connection after CONNECT was answered with 200.
-pub struct H2Tunnel {
-    send: SendStream<Bytes>,
-    recv: RecvStream,
-    /// Keeps the place in the pool's count for as long as the stream lives.
-    _lease: Option<Arc<dyn Send + Sync>>,
-}
-
-impl H2Tunnel {
-    /// Joins both halves of a stream.
-    pub fn new(send: SendStream<Bytes>, recv: RecvStream) -> Self {
-        Self {
-            send,
-            recv,
-            _lease: None,
-        }
-    }
-
-    pub(crate) fn with_lease(
-        send: SendStream<Bytes>,
-        recv: RecvStream,
-        lease: Arc<dyn Send + Sync>,
-    ) -> Self {
-        Self {
-            send,
-            recv,
-            _lease: Some(lease),
-        }
-    }
-}
-
-impl Tunnel for H2Tunnel {
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, TunnelError>>> {
-        self.recv
-            .poll_data(cx)
-            .map(|o| o.map(|r| r.map_err(TunnelError::from)))
-    }
-
-    fn release(&mut self, n: usize) {
-        // Fails only where the stream is gone already, which the next poll tells.
-        let _ = self.recv.flow_control().release_capacity(n);
-    }
-
-    fn poll_capacity(
-        &mut self,
-        cx: &mut Context<'_>,
-        wanted: usize,
-    ) -> Poll<Result<usize, TunnelError>> {
-        self.send.reserve_capacity(wanted);
-        loop {
-            let have = self.send.capacity();
-            if have > 0 {
-                return Poll::Ready(Ok(have.min(wanted)));
-            }
-            match ready!(self.send.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(e)) => return Poll::Ready(Err(e.into())),
-                None => return Poll::Ready(Err(TunnelError::Reset("stream closed".into()))),
-            }
-        }
-    }
-
-    fn send(&mut self, data: Bytes) -> Result<(), TunnelError> {
-        Ok(self.send.send_data(data, false)?)
-    }
-
-    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TunnelError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_finish(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TunnelError>> {
-        Poll::Ready(
-            self.send
-                .send_data(Bytes::new(), true)
-                .map_err(TunnelError::from),
-        )
-    }
-
-    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<TunnelError> {
-        match ready!(self.send.poll_reset(cx)) {
-            Ok(r) => Poll::Ready(TunnelError::Reset(format!("{r:?}"))),
-            Err(e) => Poll::Ready(e.into()),
-        }
-    }
-
-    fn reset(&mut self) {
-        self.send.send_reset(Reason::CANCEL);
-    }
 }
 
 /// A byte stream without framing: plain TCP.

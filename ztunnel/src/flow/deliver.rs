@@ -45,6 +45,7 @@ async fn prepare(
     to: SocketAddr,
 ) -> io::Result<TcpSocket> {
     let socket = pod.sockets.take(net::family(to.ip())).await?;
+    net::bound_local(&socket);
     cx.kernel
         .declare_client(socket.as_fd(), client)
         .map_err(|e| io::Error::new(e.kind(), format!("the kernel programs do not answer: {e}")))?;

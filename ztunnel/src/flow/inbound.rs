@@ -14,6 +14,7 @@ use warren_hbone::{Authority, ConnectRequest, Handler, HandshakeError, headers, 
 use super::deliver::deliver;
 use super::{Known, baggage, relay};
 use crate::context::{Context, PATIENCE};
+use crate::net;
 use crate::pods::Pod;
 use crate::record::{Direction, End, Flag, Info, Open, Party, Security};
 
@@ -57,7 +58,8 @@ async fn accept(
     pod: &Pod,
     tcp: TcpStream,
     peer: IpAddr,
-) -> Result<tls::Accepted<tls::ServerTls<TcpStream>>, HandshakeError> {
+) -> Result<tls::Accepted<tls::Encrypted<TcpStream>>, HandshakeError> {
+    net::bound_if_near(&tcp);
     let _place = cx.handshakes.begin(peer).ok_or(HandshakeError::TooMany)?;
     let unknown = || HandshakeError::NoCertificate("the controller does not know this pod".into());
     let workload = cx

@@ -15,7 +15,7 @@ use warren_core::workload::Uid;
 use warren_hbone::headers::{self, BAGGAGE, FORWARDED, TRACEPARENT};
 use warren_hbone::pool::ConnectHead;
 use warren_hbone::{
-    Expect, H2Tunnel, HandshakeError, IoTunnel, OpenError, PeerRefusal, PoolKey, tls,
+    Early, Expect, H2Tunnel, HandshakeError, IoTunnel, OpenError, PeerRefusal, PoolKey, tls,
 };
 
 use super::deliver::deliver;
@@ -100,7 +100,8 @@ struct Ask {
     peer: SocketAddr,
 }
 
-async fn carry(cx: &Arc<Context>, pod: &Arc<Pod>, mut client: TcpStream, ask: Ask) {
+async fn carry(cx: &Arc<Context>, pod: &Arc<Pod>, client: TcpStream, ask: Ask) {
+    let mut client = Early::new(client);
     let mut tried: Vec<Uid> = Vec::new();
     let give_up = Instant::now() + PASSING;
     loop {
@@ -113,9 +114,10 @@ async fn carry(cx: &Arc<Context>, pod: &Arc<Pod>, mut client: TcpStream, ask: As
             return to_itself(cx, pod, client, &ask, &route, to).await;
         }
         // Boxed, so that a connection does not hold the room of its handshake for all its life.
-        match Box::pin(connect(cx, pod, &ask, &route)).await {
+        match Box::pin(connect(cx, pod, &ask, &route, &mut client)).await {
             Ok(leg) => {
                 let open = cx.registry.open(info(&ask, Some(&route)));
+                open.live().counters.add_up(client.sent());
                 let end = match leg {
                     Leg::Tunnel(mut t) => relay(&mut client, &mut t, &open).await,
                     Leg::Plain(mut t) => {
@@ -196,6 +198,7 @@ async fn connect(
     pod: &Arc<Pod>,
     ask: &Ask,
     route: &Route,
+    client: &mut Early<TcpStream>,
 ) -> Result<Leg, Failure> {
     match &route.hop {
         Hop::Hbone {
@@ -204,9 +207,8 @@ async fn connect(
             expect,
         } => {
             let head = head(ask, route, *authority);
-            Ok(Leg::Tunnel(
-                open_tunnel(cx, pod, ask, (*peer, expect), &head).await?,
-            ))
+            let tunnel = open_tunnel(cx, pod, ask, (*peer, expect), &head, client).await?;
+            Ok(Leg::Tunnel(tunnel))
         }
         Hop::Plain(to) | Hop::Own(to) => {
             let limit = if route.service.is_some() {
@@ -252,6 +254,7 @@ async fn open_tunnel(
     ask: &Ask,
     (peer, expect): (SocketAddr, &Expect),
     head: &ConnectHead,
+    client: &mut Early<TcpStream>,
 ) -> Result<H2Tunnel, OpenError> {
     let source = ask.source.identity();
     let key = PoolKey {
@@ -281,6 +284,7 @@ async fn open_tunnel(
             .await
             .map_err(failed)?;
         net::close_cleanly(&tcp);
+        net::bound_if_near(&tcp);
         match tls::connect(tcp, &cert, &cx.trust, expect.clone(), cx.limits.handshake).await {
             Ok(tls) => {
                 cx.metrics.handshakes.inc();
@@ -295,7 +299,7 @@ async fn open_tunnel(
             }
         }
     };
-    Ok(cx.pool.open(&key, head, dial).await?.tunnel)
+    Ok(cx.pool.open(&key, head, client, dial).await?.tunnel)
 }
 
 fn head(ask: &Ask, route: &Route, authority: SocketAddr) -> ConnectHead {
@@ -314,7 +318,7 @@ fn head(ask: &Ask, route: &Route, authority: SocketAddr) -> ConnectHead {
 async fn to_itself(
     cx: &Arc<Context>,
     pod: &Pod,
-    mut client: TcpStream,
+    mut client: Early<TcpStream>,
     ask: &Ask,
     route: &Route,
     to: SocketAddr,

@@ -2,19 +2,21 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
+use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, interval};
 use warren_core::Identity;
 
 use crate::error::{HandshakeError, OpenError};
+use crate::headers::EARLY_DATA;
 use crate::keepalive::until_dead;
-use crate::tls::{Accepted, ClientTls};
+use crate::tls::{Accepted, Encrypted};
 use crate::{Limits, SMALL_FRAME_BUDGET};
 
 pub(super) struct Conn {
@@ -23,6 +25,8 @@ pub(super) struct Conn {
     /// None once the connection takes no new streams; it then ends by itself with its last stream.
     sender: Mutex<Option<SendRequest<Bytes>>>,
     streams: AtomicUsize,
+    /// The peer has said that it takes bytes with a request.
+    early_data: AtomicBool,
     idle_since: Mutex<Instant>,
     /// Why the connection ended, once it has.
     end: Mutex<Option<String>>,
@@ -62,12 +66,13 @@ impl Drop for Place {
 impl Conn {
     /// The HTTP/2 handshake. The future drives the connection and ends with it.
     pub(super) async fn new<I>(
-        accepted: Accepted<ClientTls<I>>,
+        accepted: Accepted<Encrypted<I>>,
         limits: &Arc<Limits>,
     ) -> Result<(Arc<Self>, impl Future<Output = ()> + use<I>), HandshakeError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let flush = accepted.stream.flush_handle();
         let (sender, conn) = builder(limits)
             .handshake(accepted.stream)
             .await
@@ -77,10 +82,11 @@ impl Conn {
             not_after: accepted.not_after,
             sender: Mutex::new(Some(sender)),
             streams: AtomicUsize::new(0),
+            early_data: AtomicBool::new(false),
             idle_since: Mutex::new(Instant::now()),
             end: Mutex::new(None),
         });
-        let driver = drive(conn, this.clone(), limits.clone());
+        let driver = flush.after_each_turn(drive(conn, this.clone(), limits.clone()));
         Ok((this, driver))
     }
 
@@ -91,6 +97,18 @@ impl Conn {
     /// Whether new streams are welcome: the connection is not ending, and neither side's certificate has expired meanwhile.
     pub(super) fn is_open(&self) -> bool {
         self.sender.lock().is_some() && SystemTime::now() < self.not_after
+    }
+
+    /// Whether bytes may go with a request.
+    pub(super) fn takes_early_data(&self) -> bool {
+        self.early_data.load(Ordering::Relaxed)
+    }
+
+    /// Learns from an answer what the peer takes.
+    pub(super) fn learn(&self, answer: &HeaderMap) {
+        if answer.contains_key(EARLY_DATA) {
+            self.early_data.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Takes no new streams from now on.
@@ -140,7 +158,7 @@ fn builder(limits: &Limits) -> h2::client::Builder {
     b
 }
 
-async fn drive<I>(mut conn: Connection<ClientTls<I>, Bytes>, this: Arc<Conn>, limits: Arc<Limits>)
+async fn drive<I>(mut conn: Connection<Encrypted<I>, Bytes>, this: Arc<Conn>, limits: Arc<Limits>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -12,23 +12,19 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, ClientConfig, Error, version::TLS13};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use warren_core::Identity;
 
 use super::cert::{Leaf, WorkloadCert};
+use super::stream::TlsStream;
 use super::trust::{Expect, Trust};
 use super::verify::{ClientVerifier, ServerVerifier};
 use super::{ALPN_H2, provider};
 use crate::error::{HandshakeError, PeerRefusal};
 use crate::readahead::ReadAhead;
 
-/// Bytes that are encrypted before they are written: one system call for as many records.
-const UNSENT: usize = 256 << 10;
-
-/// A client's side of an established connection.
-pub type ClientTls<I> = client::TlsStream<ReadAhead<I>>;
-/// A server's side of an established connection.
-pub type ServerTls<I> = server::TlsStream<ReadAhead<I>>;
+/// The stream of an established connection over `I`.
+pub type Encrypted<I> = TlsStream<ReadAhead<I>>;
 
 /// An established connection and who is at the other end.
 pub struct Accepted<S> {
@@ -47,24 +43,17 @@ pub async fn connect<I: AsyncRead + AsyncWrite + Unpin>(
     trust: &Trust,
     expect: Expect,
     limit: Duration,
-) -> Result<Accepted<ClientTls<I>>, HandshakeError> {
+) -> Result<Accepted<Encrypted<I>>, HandshakeError> {
     let config = client_config(cert, trust, expect).map_err(|e| classify_tls(&e))?;
     // The name is never sent and never checked: rustls wants one.
     let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
     let handshake = TlsConnector::from(config).connect(name, ReadAhead::new(io));
-    let mut stream = timeout(limit, handshake)
+    let (io, session) = timeout(limit, handshake)
         .await
         .map_err(|_| HandshakeError::Timeout)?
-        .map_err(classify)?;
-    let (_, session) = stream.get_mut();
-    session.set_buffer_limit(Some(UNSENT));
-    let (peer, peers_end) = peer_of(session)?;
-    let not_after = peers_end.min(cert.not_after);
-    Ok(Accepted {
-        stream,
-        peer,
-        not_after,
-    })
+        .map_err(classify)?
+        .into_inner();
+    established(io, session.into(), cert)
 }
 
 /// Server handshake as `cert`'s workload: the client must show a certificate of our trust domain.
@@ -73,21 +62,27 @@ pub async fn accept<I: AsyncRead + AsyncWrite + Unpin>(
     cert: &WorkloadCert,
     trust: &Trust,
     limit: Duration,
-) -> Result<Accepted<ServerTls<I>>, HandshakeError> {
+) -> Result<Accepted<Encrypted<I>>, HandshakeError> {
     let config = server_config(cert, trust).map_err(|e| classify_tls(&e))?;
     let handshake = TlsAcceptor::from(config).accept(ReadAhead::new(io));
-    let mut stream = timeout(limit, handshake)
+    let (io, session) = timeout(limit, handshake)
         .await
         .map_err(|_| HandshakeError::Timeout)?
-        .map_err(classify)?;
-    let (_, session) = stream.get_mut();
-    session.set_buffer_limit(Some(UNSENT));
-    let (peer, peers_end) = peer_of(session)?;
-    let not_after = peers_end.min(cert.not_after);
+        .map_err(classify)?
+        .into_inner();
+    established(io, session.into(), cert)
+}
+
+fn established<I>(
+    io: ReadAhead<I>,
+    session: rustls::Connection,
+    cert: &WorkloadCert,
+) -> Result<Accepted<Encrypted<I>>, HandshakeError> {
+    let (peer, peers_end) = peer_of(&session)?;
     Ok(Accepted {
-        stream,
+        stream: TlsStream::new(io, session),
         peer,
-        not_after,
+        not_after: peers_end.min(cert.not_after),
     })
 }
 

@@ -10,11 +10,13 @@ use http::{HeaderValue, StatusCode};
 use rcgen::string::Ia5String;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use warren_core::Identity;
+use warren_hbone::Early;
 use warren_hbone::pool::{ConnectHead, Opened};
-use warren_hbone::tls::{self, Accepted, ClientTls};
+use warren_hbone::tls::{self, Accepted, Encrypted};
 use warren_hbone::{
     Authority, ConnectRequest, Counters, Expect, Handler, HandshakeError, Limits, OpenError, Pool,
     PoolKey, Trust, WorkloadCert, copy, serve,
@@ -207,6 +209,15 @@ impl Client {
     }
 
     pub async fn open(&self, server: SocketAddr, authority: &str) -> Result<Opened, OpenError> {
+        self.open_with(server, authority, &mut Early::none()).await
+    }
+
+    pub async fn open_with<S: AsyncRead + Unpin>(
+        &self,
+        server: SocketAddr,
+        authority: &str,
+        early: &mut Early<S>,
+    ) -> Result<Opened, OpenError> {
         let key = PoolKey {
             source: self.cert.identity.clone(),
             pod: "pod".into(),
@@ -218,13 +229,15 @@ impl Client {
             authority: authority.into(),
             headers: Default::default(),
         };
-        self.pool.open(&key, &head, || self.dial(server)).await
+        self.pool
+            .open(&key, &head, early, || self.dial(server))
+            .await
     }
 
     pub async fn dial(
         &self,
         server: SocketAddr,
-    ) -> Result<Accepted<ClientTls<TcpStream>>, OpenError> {
+    ) -> Result<Accepted<Encrypted<TcpStream>>, OpenError> {
         let tcp = TcpStream::connect(server)
             .await
             .map_err(|e| OpenError::Connect {
@@ -245,18 +258,21 @@ impl Client {
 
     /// A local socket whose other end is tunnelled to `target`.
     pub async fn tunnel(&self, server: SocketAddr, target: SocketAddr) -> TcpStream {
-        let mut opened = self.open(server, &target.to_string()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let app = TcpStream::connect(listener.local_addr().unwrap())
             .await
             .unwrap();
-        let (mut local, _) = listener.accept().await.unwrap();
+        let (local, _) = listener.accept().await.unwrap();
+        let mut local = Early::new(local);
+        let authority = target.to_string();
+        let opened = self.open_with(server, &authority, &mut local).await;
+        let mut opened = opened.unwrap();
         tokio::spawn(async move {
             if copy(&mut local, &mut opened.tunnel, &Counters::default())
                 .await
                 .is_err()
             {
-                reset(&local);
+                reset(local.get_ref());
             }
         });
         app
