@@ -99,7 +99,7 @@ async fn a_client_that_has_ended_already_gets_its_late_answer() {
 #[tokio::test]
 async fn more_than_goes_with_a_request_arrives_in_order() {
     let w = world().await;
-    let sent: Vec<u8> = (0..1_000_000u32).map(|i| (i * 31 >> 3) as u8).collect();
+    let sent: Vec<u8> = (0..1_000_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
     let (mut app, mut local) = application(&sent[..20_000]).await;
     let authority = w.app.local_addr().unwrap().to_string();
     let mut opened = w
