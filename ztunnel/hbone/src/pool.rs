@@ -288,7 +288,7 @@ async fn request<S: AsyncRead + Unpin>(
     let (parts, recv) = response.into_parts();
     let peer = lease.conn().peer.clone();
     Ok(Opened {
-        tunnel: H2Tunnel::client(send, recv, Arc::new(lease.into_place())),
+        tunnel: H2Tunnel::client(send, recv, Box::new(lease.into_seat())),
         headers: parts.headers,
         peer,
     })

@@ -11,6 +11,7 @@ use crate::readahead::poll_read_into;
 mod h2;
 
 pub use self::h2::H2Tunnel;
+pub(crate) use self::h2::Place;
 
 /// One byte stream to a peer with independent ends for both directions.
 pub trait Tunnel: Send {

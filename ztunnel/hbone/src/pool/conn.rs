@@ -1,22 +1,26 @@
 //! One pooled HTTP/2 connection: its task, its count of streams, its end.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use h2::SendStream;
 use h2::client::{Connection, SendRequest};
 use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, interval};
+use tokio::sync::Notify;
+use tokio::time::{Instant, interval, sleep};
 use warren_core::Identity;
 
 use crate::error::{HandshakeError, OpenError};
 use crate::headers::EARLY_DATA;
 use crate::keepalive::until_dead;
 use crate::tls::{Accepted, Encrypted};
+use crate::tunnel::Place;
 use crate::{Limits, SMALL_FRAME_BUDGET};
 
 pub(super) struct Conn {
@@ -30,33 +34,74 @@ pub(super) struct Conn {
     idle_since: Mutex<Instant>,
     /// Why the connection ended, once it has.
     end: Mutex<Option<String>>,
+    farewells: Farewells,
+}
+
+/// Streams that only their end is missing of. It travels with the next bytes of the connection, or a little later: alone it
+/// would cost both sides as much as a request.
+struct Farewells {
+    /// None once the connection has ended.
+    waiting: Mutex<Option<Vec<(SendStream<Bytes>, Seat)>>>,
+    due: Notify,
+}
+
+/// How long the end of a stream waits for company.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+impl Farewells {
+    fn say(&self) {
+        let streams = self.waiting.lock().as_mut().map(std::mem::take);
+        for (mut stream, _seat) in streams.into_iter().flatten() {
+            // Fails only where the connection is gone, and the stream with it.
+            let _ = stream.send_data(Bytes::new(), true);
+        }
+    }
 }
 
 /// A place among the streams of a connection.
 pub(super) struct Lease {
-    place: Place,
+    seat: Seat,
     sender: SendRequest<Bytes>,
 }
 
 /// Counts as one stream until dropped.
-pub(super) struct Place(Arc<Conn>);
+pub(super) struct Seat(Arc<Conn>);
+
+impl Place for Seat {
+    fn farewell(self: Box<Self>, stream: SendStream<Bytes>) {
+        let conn = self.0.clone();
+        let first = match &mut *conn.farewells.waiting.lock() {
+            Some(waiting) => {
+                waiting.push((stream, *self));
+                waiting.len() == 1
+            }
+            None => false,
+        };
+        if first {
+            tokio::spawn(async move {
+                sleep(PATIENCE).await;
+                conn.farewells.due.notify_one();
+            });
+        }
+    }
+}
 
 impl Lease {
     pub(super) fn conn(&self) -> &Arc<Conn> {
-        &self.place.0
+        &self.seat.0
     }
 
     pub(super) fn sender(&self) -> SendRequest<Bytes> {
         self.sender.clone()
     }
 
-    /// The place without the sender, so that the connection can end while the stream lives.
-    pub(super) fn into_place(self) -> Place {
-        self.place
+    /// The seat without the sender, so that the connection can end while the stream lives.
+    pub(super) fn into_seat(self) -> Seat {
+        self.seat
     }
 }
 
-impl Drop for Place {
+impl Drop for Seat {
     fn drop(&mut self) {
         *self.0.idle_since.lock() = Instant::now();
         self.0.streams.fetch_sub(1, Ordering::AcqRel);
@@ -85,6 +130,10 @@ impl Conn {
             early_data: AtomicBool::new(false),
             idle_since: Mutex::new(Instant::now()),
             end: Mutex::new(None),
+            farewells: Farewells {
+                waiting: Mutex::new(Some(Vec::new())),
+                due: Notify::new(),
+            },
         });
         let driver = flush.after_each_turn(drive(conn, this.clone(), limits.clone()));
         Ok((this, driver))
@@ -126,7 +175,7 @@ impl Conn {
             })
             .ok()
             .map(|_| Lease {
-                place: Place(self.clone()),
+                seat: Seat(self.clone()),
                 sender,
             })
     }
@@ -175,12 +224,24 @@ where
         // Without senders and streams the connection says GOAWAY and ends.
         std::future::pending::<()>().await;
     };
+    let farewells_due = async {
+        loop {
+            // To wake this task is all that it takes.
+            this.farewells.due.notified().await;
+        }
+    };
+    let turns = poll_fn(|cx| {
+        this.farewells.say();
+        Pin::new(&mut conn).poll(cx)
+    });
     let why = tokio::select! {
-        end = &mut conn => end.map_or_else(|e| e.to_string(), |()| "the connection was closed".to_owned()),
+        end = turns => end.map_or_else(|e| e.to_string(), |()| "the connection was closed".to_owned()),
         why = dead => why.to_owned(),
         () = retire_when_idle => String::new(),
+        () = farewells_due => String::new(),
     };
     *this.end.lock() = Some(why);
+    drop(this.farewells.waiting.lock().take());
     this.retire();
 }
 

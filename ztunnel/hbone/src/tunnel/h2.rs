@@ -1,7 +1,6 @@
 //! A stream of an HTTP/2 connection as a tunnel.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,12 +23,19 @@ pub struct H2Tunnel {
     send: Sender,
     recv: RecvStream,
     /// Keeps the place in the pool's count for as long as the stream lives.
-    _lease: Option<Arc<dyn Send + Sync>>,
+    place: Option<Box<dyn Place>>,
+}
+
+/// A place among the streams of a pooled connection, held until dropped.
+pub(crate) trait Place: Send + Sync {
+    /// Ends a stream of which the other direction has ended before: nobody waits for it.
+    fn farewell(self: Box<Self>, stream: SendStream<Bytes>);
 }
 
 enum Sender {
     Open(SendStream<Bytes>),
     Held(Box<Held>),
+    Ended,
 }
 
 /// An answer that was not sent yet.
@@ -41,15 +47,11 @@ struct Held {
 }
 
 impl H2Tunnel {
-    pub(crate) fn client(
-        send: SendStream<Bytes>,
-        recv: RecvStream,
-        lease: Arc<dyn Send + Sync>,
-    ) -> Self {
+    pub(crate) fn client(send: SendStream<Bytes>, recv: RecvStream, place: Box<dyn Place>) -> Self {
         Self {
             send: Sender::Open(send),
             recv,
-            _lease: Some(lease),
+            place: Some(place),
         }
     }
 
@@ -62,7 +64,7 @@ impl H2Tunnel {
         Ok(Self {
             send: Sender::Open(respond.send_response(answer, false)?),
             recv,
-            _lease: None,
+            place: None,
         })
     }
 
@@ -81,7 +83,7 @@ impl H2Tunnel {
         Self {
             send: Sender::Held(Box::new(held)),
             recv,
-            _lease: None,
+            place: None,
         }
     }
 
@@ -92,7 +94,7 @@ impl H2Tunnel {
         }
         match &mut self.send {
             Sender::Open(send) => Ok(send),
-            Sender::Held(_) => Err(TunnelError::Reset("not answered".into())),
+            _ => Err(TunnelError::Reset("our direction has ended".into())),
         }
     }
 
@@ -156,6 +158,14 @@ impl Tunnel for H2Tunnel {
     }
 
     fn poll_finish(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TunnelError>> {
+        self.sender()?;
+        if self.recv.is_end_stream()
+            && let Some(place) = self.place.take()
+            && let Sender::Open(stream) = std::mem::replace(&mut self.send, Sender::Ended)
+        {
+            place.farewell(stream);
+            return Poll::Ready(Ok(()));
+        }
         let end = self.sender()?.send_data(Bytes::new(), true);
         Poll::Ready(end.map_err(TunnelError::from))
     }
@@ -164,6 +174,7 @@ impl Tunnel for H2Tunnel {
         let reset = match &mut self.send {
             Sender::Open(send) => send.poll_reset(cx),
             Sender::Held(held) => held.respond.poll_reset(cx),
+            Sender::Ended => return Poll::Pending,
         };
         match ready!(reset) {
             Ok(r) => Poll::Ready(TunnelError::Reset(format!("{r:?}"))),
@@ -175,6 +186,7 @@ impl Tunnel for H2Tunnel {
         match &mut self.send {
             Sender::Open(send) => send.send_reset(Reason::CANCEL),
             Sender::Held(held) => held.respond.send_reset(Reason::CANCEL),
+            Sender::Ended => {}
         }
     }
 }
