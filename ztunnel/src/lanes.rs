@@ -12,8 +12,16 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
+mod recent;
+
+use recent::Recent;
+
+/// Short connections stay where they were accepted until this lane has so many more than another.
+const SHORT_ONES: usize = 32;
+
 thread_local! {
     static HERE: Cell<usize> = const { Cell::new(0) };
+    static RECENT: Cell<Recent> = Cell::default();
 }
 
 /// The number of the lane that this thread is; 0 elsewhere.
@@ -43,11 +51,17 @@ pub struct Threads {
 
 /// A connection that counts towards its lane's load.
 #[derive(Debug)]
-pub struct Load(Arc<AtomicUsize>);
+pub struct Load {
+    live: Arc<AtomicUsize>,
+    began: Instant,
+}
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.live.fetch_sub(1, Ordering::Relaxed);
+        let (mut recent, now) = (RECENT.get(), Instant::now());
+        recent.ended(now, now.duration_since(self.began));
+        RECENT.set(recent);
     }
 }
 
@@ -98,24 +112,22 @@ impl Lanes {
         &self.lanes[turn % self.lanes.len()].runtime
     }
 
-    /// Hands a connection to the least busy lane: this one, unless another has less to do. `carry` runs there.
+    /// Hands a connection to the least busy lane: this one, unless another has clearly less to do. `carry` runs there.
     pub fn carry<F, Fut>(&self, stream: TcpStream, carry: F) -> io::Result<()>
     where
         F: FnOnce(TcpStream, Load) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let load = |i: usize| self.lanes[i].live.load(Ordering::Relaxed);
+        let now = Instant::now();
         let own = here().min(self.lanes.len() - 1);
-        let least = (0..self.lanes.len())
-            .min_by_key(|i| load(*i))
-            .unwrap_or(own);
-        // Handing over costs two wake-ups: among many connections a few more or less are not worth it.
-        let near_enough = load(own) <= load(least) + load(own) / 4;
-        let least = if near_enough { own } else { least };
-        let lane = &self.lanes[least];
+        let chosen = self.choose(own, now);
+        let lane = &self.lanes[chosen];
         lane.live.fetch_add(1, Ordering::Relaxed);
-        let load = Load(lane.live.clone());
-        if least == own {
+        let load = Load {
+            live: lane.live.clone(),
+            began: now,
+        };
+        if chosen == own {
             lane.runtime.spawn(carry(stream, load));
             return Ok(());
         }
@@ -127,6 +139,21 @@ impl Lanes {
             }
         });
         Ok(())
+    }
+
+    /// Handing over costs two wake-ups: among many connections, or for one that will soon be gone, it is not worth it.
+    fn choose(&self, own: usize, now: Instant) -> usize {
+        let load = |i: usize| self.lanes[i].live.load(Ordering::Relaxed);
+        let least = (0..self.lanes.len()).min_by_key(|i| load(*i));
+        let least = least.unwrap_or(own);
+        let mut recent = RECENT.get();
+        let short = if recent.are_short(now) { SHORT_ONES } else { 0 };
+        RECENT.set(recent);
+        if load(own) <= load(least) + load(own) / 4 + short {
+            own
+        } else {
+            least
+        }
     }
 
     /// Connections on each lane.
