@@ -41,9 +41,11 @@ pub(super) struct Conn {
 /// would cost both sides as much as a request.
 struct Farewells {
     /// None once the connection has ended.
-    waiting: Mutex<Option<Vec<(SendStream<Bytes>, Seat)>>>,
+    waiting: Mutex<Option<Vec<Leaving>>>,
     due: Notify,
 }
+
+type Leaving = (SendStream<Bytes>, Seat);
 
 /// How long the end of a stream waits for company.
 const PATIENCE: Duration = Duration::from_millis(1);
