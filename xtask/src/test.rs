@@ -3,9 +3,24 @@
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+use crate::build::{EVERYTHING, UNIT_TESTS};
 use crate::run::{binary, cargo, root, run, target};
 use crate::tally::Tally;
 use crate::{build, deny, generate, setup};
+
+/// What the lab and its scenarios run.
+const BINARIES: [&str; 10] = [
+    "warren",
+    "warren-agent",
+    "warren-cni",
+    "warren-control",
+    "warren-interop",
+    "warren-kernels",
+    "warren-lab",
+    "warren-peer",
+    "warren-scenarios",
+    "warren-ztunnel",
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -30,7 +45,7 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
     setup::all()?;
     if args.only.is_none() {
         checks(&mut tally);
-        units(&mut tally)?;
+        tally.program(cargo_test().arg("--no-fail-fast"))?;
     }
     if !args.unit {
         lab(&mut tally, args)?;
@@ -50,20 +65,11 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
 /// What needs no test program.
 fn checks(tally: &mut Tally) {
     tally.step("format", run(cargo().args(["fmt", "--all", "--check"])));
-    let lints = [
-        "clippy",
-        "--release",
-        "--locked",
-        "--workspace",
-        "--exclude",
-        "warren-ebpf",
-        "--all-targets",
-        "--quiet",
-    ];
-    tally.step(
-        "lints",
-        run(cargo().args(lints).args(["--", "-D", "warnings"])),
-    );
+    let lints = run(cargo()
+        .args(["clippy", "--release", "--locked", "--config", UNIT_TESTS])
+        .args(EVERYTHING)
+        .args(["--all-targets", "--quiet", "--", "-D", "warnings"]));
+    tally.step("lints", lints);
     tally.step(
         "generated files are current",
         generate::command(&generate::Args { check: true }).map(drop),
@@ -81,43 +87,30 @@ fn checks(tally: &mut Tally) {
     }
 }
 
-/// In the release profile, so that dependencies are compiled once for tests and lab.
-fn units(tally: &mut Tally) -> anyhow::Result<()> {
-    let tests = [
-        "test",
-        "--release",
-        "--locked",
-        "--workspace",
-        "--exclude",
-        "warren-ebpf",
-        "--no-fail-fast",
-    ];
-    tally.program(cargo().args(tests))
+/// In the release profile, so that dependencies are compiled once for tests and lab; our own crates are compiled for debugging, which
+/// is quicker, and checks what a release does not (`xtask/unit-tests.toml`).
+fn cargo_test() -> Command {
+    let mut command = cargo();
+    command
+        .args(["test", "--release", "--locked", "--config", UNIT_TESTS])
+        .args(EVERYTHING);
+    command
 }
 
 fn lab(tally: &mut Tally, args: &Args) -> anyhow::Result<()> {
-    build::ready(&["warren-scenarios", "warren-interop", "warren-kernels"])?;
+    build::kernel_programs()?;
+    // The agent's, which need root and the kernel object.
+    tally.made_up_for(
+        cargo_test()
+            .args(["--test", "kernel", "--", "--ignored", "--test-threads=1"])
+            .env("WARREN_BPF_OBJECT", build::object()),
+    )?;
+    // After the last unit test, which leaves its own build of the binaries in their place.
+    run(build::like_tests().args(BINARIES.map(|name| format!("--bin={name}"))))?;
     let smoke = run(Command::new(binary("warren-kernels"))
         .arg("smoke")
         .arg(build::object()));
     tally.step("kernel programs on this kernel", smoke);
-    // Left out (and counted as skipped) above: these need root and the kernel object.
-    let agent = [
-        "test",
-        "--release",
-        "--locked",
-        "--package",
-        "warren-agent",
-        "--test",
-        "kernel",
-        "--",
-    ];
-    tally.program(
-        cargo()
-            .args(agent)
-            .args(["--ignored", "--test-threads=1"])
-            .env("WARREN_BPF_OBJECT", build::object()),
-    )?;
     tally.program(Command::new(binary("warren-lab")).arg("selftest"))?;
     let mut scenarios = Command::new(binary("warren-scenarios"));
     scenarios
@@ -133,4 +126,37 @@ fn lab(tally: &mut Tally, args: &Args) -> anyhow::Result<()> {
         scenarios.args(["--only", only]);
     }
     tally.program(&mut scenarios)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use super::UNIT_TESTS;
+    use crate::run::{cargo, root};
+
+    #[test]
+    fn every_package_is_compiled_for_debugging_in_its_unit_tests() {
+        let profile = fs::read_to_string(root().join(UNIT_TESTS)).expect("the profile is there");
+        let listed: BTreeSet<&str> = profile
+            .lines()
+            .filter_map(|l| {
+                l.strip_prefix("[profile.release.package.")?
+                    .strip_suffix(']')
+            })
+            .collect();
+        let tree = cargo()
+            .args(["tree", "--workspace", "--depth", "0", "--prefix", "none"])
+            .args(["--format", "{p}", "--offline", "--locked"])
+            .output()
+            .expect("cargo runs");
+        let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+        let members: BTreeSet<&str> = tree
+            .lines()
+            .filter_map(|l| l.split_whitespace().next())
+            .filter(|name| *name != "warren-ebpf")
+            .collect();
+        assert_eq!(listed, members);
+    }
 }
