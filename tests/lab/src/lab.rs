@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::manifest::Manifests;
 use crate::paths::{Paths, netns_path};
 use crate::process;
 use crate::protocol::{Request, call};
@@ -145,16 +146,21 @@ impl Lab {
 
     /// Applies YAML text.
     pub fn apply(&self, yaml: &str) -> Result<()> {
-        let objects = crate::manifest::parse(yaml, "a manifest of this test")?;
-        call(&self.paths.socket(), &Request::Apply { objects }).map(drop)
+        let objects = Manifests::parse("a manifest of this test", yaml).all_good()?;
+        let leftovers = Vec::new();
+        call(&self.paths.socket(), &Request::Apply { objects, leftovers }).map(drop)
     }
 
     /// Deletes what YAML text names, and waits until its pods are gone.
     pub fn delete(&self, yaml: &str) -> Result<()> {
-        let objects = crate::manifest::parse(yaml, "a manifest of this test")?;
+        let objects = Manifests::parse("a manifest of this test", yaml).all_good()?;
         call(
             &self.paths.socket(),
-            &Request::Delete { objects, now: true },
+            &Request::Delete {
+                objects,
+                files: Vec::new(),
+                now: true,
+            },
         )
         .map(drop)
     }

@@ -9,19 +9,25 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::manifest::Leftover;
+
 /// A request to the daemon.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Request {
     /// Create or change objects.
     Apply {
-        /// Checked objects, see [`crate::manifest::parse`].
+        /// Checked objects, see [`crate::manifest::Manifests`].
         objects: Vec<Value>,
+        /// What else the files hold, for the controller to report.
+        leftovers: Vec<Leftover>,
     },
     /// Delete objects; waits until their pods are gone.
     Delete {
         /// Objects, of which only kind, namespace and name count.
         objects: Vec<Value>,
+        /// Files of which nothing is reported any longer.
+        files: Vec<String>,
         /// Kill without a grace period.
         now: bool,
     },

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::{Map, Value, json};
+use warren_control::model::labels::ORIGIN;
+use warren_control::source::decode::{Note, decode};
 
 use super::current;
-use crate::manifest;
+use crate::manifest::{Bad, Key, Manifests};
 use crate::protocol::{Request, call};
 
 /// How a line that is a warning begins.
@@ -60,28 +62,39 @@ pub struct WaitArgs {
     timeout: u64,
 }
 
-/// `lab apply`.
+/// `lab apply`: what is good is in force, what is bad is named.
 pub fn apply(args: &ApplyArgs) -> Result<ExitCode> {
     let socket = current()?.socket();
-    let objects = read(&args.files)?;
-    print_lines(&call(&socket, &Request::Apply { objects })?);
+    let Manifests {
+        objects,
+        bad,
+        leftovers,
+    } = Manifests::read(&args.files)?;
+    remarks(&objects);
+    let code = say(&bad);
+    print_lines(&call(&socket, &Request::Apply { objects, leftovers })?);
     if let Some(seconds) = args.wait {
         call(&socket, &Request::Wait { seconds })?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// `lab delete`.
 pub fn delete(args: &DeleteArgs) -> Result<ExitCode> {
     let socket = current()?.socket();
-    print_lines(&call(
-        &socket,
-        &Request::Delete {
-            objects: read(&args.files)?,
-            now: args.now,
-        },
-    )?);
-    Ok(ExitCode::SUCCESS)
+    let Manifests {
+        objects,
+        bad,
+        leftovers,
+    } = Manifests::read(&args.files)?;
+    let code = say(&bad);
+    let request = Request::Delete {
+        objects,
+        files: leftovers.into_iter().map(|l| l.file).collect(),
+        now: args.now,
+    };
+    print_lines(&call(&socket, &request)?);
+    Ok(code)
 }
 
 /// `lab label`.
@@ -115,12 +128,34 @@ pub fn wait(args: &WaitArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(files: &[PathBuf]) -> Result<Vec<Value>> {
-    let mut objects = Vec::new();
-    for file in files {
-        objects.extend(manifest::read(file)?);
+/// Prints what is bad, one line each; the exit status is then that of a failure.
+fn say(bad: &[Bad]) -> ExitCode {
+    for bad in bad {
+        eprintln!("error: {bad}");
     }
-    Ok(objects)
+    if bad.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Prints what the controller will say of objects that it reads: unknown fields, values that mean nothing.
+pub fn remarks(objects: &[Value]) {
+    for object in objects {
+        let notes = match decode(object.clone()) {
+            Ok(decoded) => decoded.notes,
+            Err(rejected) => vec![rejected.note],
+        };
+        for note in notes {
+            let origin = object["metadata"]["annotations"][ORIGIN].as_str();
+            let (key, Note { reason, next_step }) = (Key::of(object), note);
+            eprintln!(
+                "{WARNING}{}: {key}: {reason}; {next_step}",
+                origin.unwrap_or("?")
+            );
+        }
+    }
 }
 
 /// Prints an answer that is a list of lines, warnings to standard error.

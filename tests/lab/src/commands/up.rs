@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::Value;
 
-use super::objects::warn;
+use super::objects::{remarks, warn};
 use super::ps::table;
 use crate::daemon::Options;
-use crate::manifest::{self, text};
+use crate::manifest::{Manifests, text};
 use crate::paths::{self, Paths};
 use crate::protocol::{Request, call};
 
@@ -71,11 +71,16 @@ pub fn up(args: &UpArgs, name: &str) -> Result<Value> {
             "lab {other} is up already, or was left by a crash: `cargo xtask lab down` removes it"
         );
     }
-    let mut objects = Vec::new();
-    for dir in &args.dirs {
-        objects.extend(manifest::read(dir)?);
-    }
+    let Manifests {
+        objects,
+        bad,
+        leftovers,
+    } = Manifests::read(&args.dirs)?;
     let options = options(args, name, &objects)?;
+    remarks(&objects);
+    for bad in bad {
+        eprintln!("warning: {bad}");
+    }
     let paths = Paths::new(name);
     fs::create_dir_all(paths.dir())
         .with_context(|| format!("cannot create {}", paths.dir().display()))?;
@@ -85,7 +90,7 @@ pub fn up(args: &UpArgs, name: &str) -> Result<Value> {
     }
     let socket = paths.socket();
     let seconds = args.timeout;
-    let ready = call(&socket, &Request::Apply { objects }).and_then(|lines| {
+    let ready = call(&socket, &Request::Apply { objects, leftovers }).and_then(|lines| {
         warn(&lines);
         call(&socket, &Request::Wait { seconds })
     });

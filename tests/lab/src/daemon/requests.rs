@@ -13,7 +13,7 @@ use super::containers::base_env;
 use super::state::{PodRun, State};
 use super::status::PodRow;
 use crate::container::Entry;
-use crate::manifest::{self, Key, labels, text};
+use crate::manifest::{self, Key, Leftover, labels, text};
 use crate::podspec::ContainerPlan;
 use crate::protocol::Request;
 
@@ -21,8 +21,12 @@ impl Daemon {
     /// Does what is asked and returns the answer's data.
     pub(super) fn handle(self: &Arc<Self>, request: Request) -> Result<Value> {
         match request {
-            Request::Apply { objects } => self.apply_all(objects),
-            Request::Delete { objects, now } => self.delete_all(&objects, now),
+            Request::Apply { objects, leftovers } => self.apply_all(objects, &leftovers),
+            Request::Delete {
+                objects,
+                files,
+                now,
+            } => self.delete_all(&objects, &files, now),
             Request::Label {
                 kind,
                 namespace,
@@ -56,7 +60,11 @@ impl Daemon {
         }
     }
 
-    fn apply_all(self: &Arc<Self>, mut objects: Vec<Value>) -> Result<Value> {
+    fn apply_all(
+        self: &Arc<Self>,
+        mut objects: Vec<Value>,
+        leftovers: &[Leftover],
+    ) -> Result<Value> {
         objects.sort_by_key(manifest::rank);
         let mut lines = Vec::new();
         let mut errors = Vec::new();
@@ -68,6 +76,11 @@ impl Daemon {
                     Err(error) => errors.push(format!("{error:#}")),
                 }
             }
+            for Leftover { file, text } in leftovers {
+                if let Err(error) = state.store.leftover(file, text.as_deref()) {
+                    errors.push(format!("{error:#}"));
+                }
+            }
         });
         lines.extend(std::mem::take(&mut self.lock().warnings));
         if errors.is_empty() {
@@ -76,7 +89,12 @@ impl Daemon {
         bail!("{}", errors.join("\n"))
     }
 
-    fn delete_all(self: &Arc<Self>, objects: &[Value], now: bool) -> Result<Value> {
+    fn delete_all(
+        self: &Arc<Self>,
+        objects: &[Value],
+        files: &[String],
+        now: bool,
+    ) -> Result<Value> {
         let mut lines = Vec::new();
         let mut missing = Vec::new();
         let before: Vec<Key> = self.change(|state| {
@@ -86,6 +104,11 @@ impl Daemon {
                     Ok(true) => lines.push(format!("{key} deleted")),
                     Ok(false) => missing.push(format!("{key} not found")),
                     Err(error) => missing.push(format!("{error:#}")),
+                }
+            }
+            for file in files {
+                if let Err(error) = state.store.leftover(file, None) {
+                    missing.push(format!("{error:#}"));
                 }
             }
             Vec::new()

@@ -1,15 +1,19 @@
 //! What a person relies on who tries the mesh in the lab.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 
 use super::Registry;
-use crate::world::{CLIENT_A, World};
+use crate::process::Done;
+use crate::world::{CLIENT_A, World, eventually, manifests};
 
 /// Adds this theme's scenarios.
 pub fn register(add: &mut Registry) {
     add.one("exec-passes-the-exit-status-on", exit_status);
     add.one("a-second-lab-is-refused", second_lab);
     add.one("bad-arguments", bad_arguments);
+    add.one("a-bad-document-leaves-the-others", bad_document);
 }
 
 fn exit_status(world: &World) -> Result<()> {
@@ -49,4 +53,52 @@ fn bad_arguments(world: &World) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// As with kubectl: what is good of a file is in force, what is bad is named, and the exit status says so. `warren status` names the
+/// person's own file and lines until they are corrected.
+fn bad_document(world: &World) -> Result<()> {
+    let file = manifests().join("bad/mixed.yaml");
+    let done = world.lab.apply(&file)?;
+    let result = named(world, &done);
+    world.lab.delete(&file)?;
+    result?;
+    eventually(Duration::from_secs(5), || {
+        let shown = world.lab.warren(&["status"])?.ok()?;
+        ensure!(
+            !shown.contains("mixed.yaml"),
+            "warnings stay after the file was deleted: {shown}"
+        );
+        Ok(())
+    })
+}
+
+fn named(world: &World, done: &Done) -> Result<()> {
+    for created in [
+        "serviceaccount/before in shop created",
+        "serviceaccount/behind in shop created",
+    ] {
+        ensure!(done.stdout.contains(created), "no {created:?}: {done}");
+    }
+    for line in [
+        "mixed.yaml:9: malformed",
+        "mixed.yaml:11: authorizationpolicy/misspelt in shop: ",
+        "mixed.yaml:19: serviceaccount/Behind in shop: ",
+    ] {
+        ensure!(done.stderr.contains(line), "no {line:?}: {done}");
+    }
+    ensure!(
+        done.status.code() == Some(1),
+        "expected exit status 1: {done}"
+    );
+    eventually(Duration::from_secs(5), || {
+        let shown = world.lab.warren(&["status"])?.ok()?;
+        for place in ["mixed.yaml:9", "mixed.yaml:11", "mixed.yaml:19"] {
+            ensure!(
+                shown.contains(place),
+                "`warren status` does not name {place}: {shown}"
+            );
+        }
+        Ok(())
+    })
 }
