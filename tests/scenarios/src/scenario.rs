@@ -2,6 +2,7 @@
 
 mod addresses;
 mod certificates;
+mod direct;
 mod enrol;
 mod hostile;
 mod input;
@@ -79,6 +80,7 @@ pub fn all() -> Vec<Scenario> {
     };
     registry.theme("lab", laboratory::register);
     registry.theme("capture", interception::register);
+    registry.theme("direct", direct::register);
     registry.theme("wire", wire::register);
     registry.theme("addresses", addresses::register);
     registry.theme("transfers", transfers::register);
