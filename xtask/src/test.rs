@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::build::{EVERYTHING, UNIT_TESTS};
 use crate::run::{binary, cargo, root, run, target};
 use crate::tally::Tally;
-use crate::{build, deny, generate, setup};
+use crate::{build, cgroup, deny, generate, setup};
 
 /// What the lab and its scenarios run.
 const BINARIES: [&str; 10] = [
@@ -20,6 +20,14 @@ const BINARIES: [&str; 10] = [
     "warren-peer",
     "warren-scenarios",
     "warren-ztunnel",
+];
+
+/// Scenarios that depend on where cgroups are: capture, the kubelet's probes, an agent that comes back.
+const V2_ONLY: [&str; 4] = [
+    "capture/second-connection-is-direct",
+    "addresses/same-node-pod-ip",
+    "services/probes-work-under-strict-and-deny",
+    "kill/agent-killed-under-load",
 ];
 
 #[derive(clap::Args)]
@@ -111,21 +119,36 @@ fn lab(tally: &mut Tally, args: &Args) -> anyhow::Result<()> {
         .arg("smoke")
         .arg(build::object()));
     tally.step("kernel programs on this kernel", smoke);
-    tally.program(Command::new(binary("warren-lab")).arg("selftest"))?;
-    let mut scenarios = Command::new(binary("warren-scenarios"));
-    scenarios
-        .args(["run", "--retries", "1"])
-        .current_dir(root());
-    scenarios
-        .env("WARREN_BIN_DIR", target().join("release"))
-        .env("WARREN_BPF_OBJECT", build::object());
+    let selftest = || {
+        let mut command = Command::new(binary("warren-lab"));
+        command.arg("selftest");
+        command
+    };
+    tally.program(&mut selftest())?;
+    if cgroup::is_hybrid() && args.only.is_none() {
+        println!("as on a machine without cgroup v1:");
+        tally.program(&mut cgroup::without_v1(&selftest()))?;
+        let few = V2_ONLY.iter().flat_map(|name| ["--only", name]);
+        tally.program(&mut cgroup::without_v1(scenarios().args(few)))?;
+    }
+    let mut all = scenarios();
     if args.long {
-        scenarios.arg("--long");
+        all.arg("--long");
     }
     if let Some(only) = &args.only {
-        scenarios.args(["--only", only]);
+        all.args(["--only", only]);
     }
-    tally.program(&mut scenarios)
+    tally.program(&mut all)
+}
+
+fn scenarios() -> Command {
+    let mut command = Command::new(binary("warren-scenarios"));
+    command
+        .args(["run", "--retries", "1"])
+        .current_dir(root())
+        .env("WARREN_BIN_DIR", target().join("release"))
+        .env("WARREN_BPF_OBJECT", build::object());
+    command
 }
 
 #[cfg(test)]
