@@ -2,6 +2,7 @@
 
 mod addresses;
 mod certificates;
+mod commands;
 mod direct;
 mod enrol;
 mod hostile;
@@ -48,6 +49,11 @@ impl Suite {
         };
         words.iter().map(|w| (*w).to_owned()).collect()
     }
+
+    /// Whether its lab dies before it is taken down.
+    pub fn crashes(self) -> bool {
+        self == Self::NoKubeProxy
+    }
 }
 
 type Body = Box<dyn Fn(&World) -> Result<()>>;
@@ -79,6 +85,7 @@ pub fn all() -> Vec<Scenario> {
         long: false,
     };
     registry.theme("lab", laboratory::register);
+    registry.theme("commands", commands::register);
     registry.theme("capture", interception::register);
     registry.theme("direct", direct::register);
     registry.theme("wire", wire::register);

@@ -5,14 +5,16 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::Registry;
-use crate::process::Done;
-use crate::world::{CLIENT_A, World, eventually, manifests};
+use crate::process::{Done, LIMIT, run};
+use crate::world::{CLIENT_A, Ip, World, eventually, manifests};
 
 /// Adds this theme's scenarios.
 pub fn register(add: &mut Registry) {
     add.one("exec-passes-the-exit-status-on", exit_status);
     add.one("a-second-lab-is-refused", second_lab);
     add.one("bad-arguments", bad_arguments);
+    add.one("network-namespaces-have-names", names);
+    add.one("cp-copies-both-ways", copies);
     add.one("a-bad-document-leaves-the-others", bad_document);
 }
 
@@ -52,6 +54,40 @@ fn bad_arguments(world: &World) -> Result<()> {
             "expected one line and exit status 2: {done}"
         );
     }
+    Ok(())
+}
+
+/// `ip netns` shows every pod and node.
+fn names(world: &World) -> Result<()> {
+    let list = std::fs::read_dir("/run/netns")?.flatten();
+    let known: Vec<String> = list
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
+    for wanted in ["shop-client-a", "plain-server-b", "node-a", "node-b"] {
+        let name = format!("warren-{}-{wanted}", crate::lab::NAME);
+        ensure!(known.contains(&name), "no {name} among {known:?}");
+    }
+    let own = world.ip(CLIENT_A, Ip::V4)?.to_string();
+    let name = format!("warren-{}-shop-client-a", crate::lab::NAME);
+    let mut command = std::process::Command::new("ip");
+    command.args(["-n", &name, "-o", "-4", "address"]);
+    let shown = run(command, LIMIT)?.ok()?;
+    ensure!(shown.contains(&own), "{name} does not have {own}: {shown}");
+    Ok(())
+}
+
+fn copies(world: &World) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (out, back) = (dir.path().join("out"), dir.path().join("back"));
+    std::fs::write(&out, [0, 255, b'\n', 7])?;
+    let there = "shop/client-a:/run/copied";
+    let (out, back) = (out.to_string_lossy(), back.to_string_lossy());
+    world.lab.lab(&["cp", &out, there])?.ok()?;
+    world.lab.lab(&["cp", there, &back])?.ok()?;
+    ensure!(
+        std::fs::read(&*back)? == [0, 255, b'\n', 7],
+        "`lab cp` changed the file"
+    );
     Ok(())
 }
 
