@@ -91,6 +91,20 @@ impl Request {
     }
 }
 
+/// How a line of an answer begins that tells of an object that was refused.
+pub const REFUSED: &str = "error: ";
+
+/// The lines of an answer that is a list of lines.
+pub fn lines(answer: &Value) -> impl Iterator<Item = &str> {
+    let all = answer.as_array().into_iter().flatten();
+    all.filter_map(Value::as_str)
+}
+
+/// The lines that tell of refused objects.
+pub fn refusals(answer: &Value) -> impl Iterator<Item = &str> {
+    lines(answer).filter_map(|l| l.strip_prefix(REFUSED))
+}
+
 /// The daemon's answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Reply {

@@ -96,8 +96,7 @@ pub fn up(args: &UpArgs, name: &str) -> Result<Value> {
     });
     ready.with_context(|| {
         format!(
-            "lab {} is not ready; look around with `cargo xtask lab ps`, `logs`, `exec`, logs are below {}, `cargo xtask lab down` removes it",
-            name,
+            "lab {name} is up, but not all of it is ready (`cargo xtask lab ps`, `logs` and `exec` look around, logs are below {}, `cargo xtask lab down` removes it)",
             paths.dir().display()
         )
     })

@@ -16,6 +16,40 @@ use warren_control::source::dir::document::{Malformed, Part, parts, read as pars
 
 use super::{CLUSTER_SCOPED, Key, text};
 
+/// The kinds of the API versions that the lab knows all of.
+const KINDS: [(&str, &[&str]); 2] = [
+    (
+        "v1",
+        &[
+            "ConfigMap",
+            "Endpoints",
+            "Event",
+            "LimitRange",
+            "Namespace",
+            "Node",
+            "PersistentVolume",
+            "PersistentVolumeClaim",
+            "Pod",
+            "PodTemplate",
+            "ReplicationController",
+            "ResourceQuota",
+            "Secret",
+            "Service",
+            "ServiceAccount",
+        ],
+    ),
+    (
+        "apps/v1",
+        &[
+            "ControllerRevision",
+            "DaemonSet",
+            "Deployment",
+            "ReplicaSet",
+            "StatefulSet",
+        ],
+    ),
+];
+
 /// What manifests hold.
 #[derive(Debug, Default)]
 pub struct Manifests {
@@ -69,6 +103,8 @@ impl Manifests {
                 let text = std::io::read_to_string(std::io::stdin())
                     .context("cannot read standard input")?;
                 all.add("stdin", &text);
+                // The controller would report it until nobody knows what it was.
+                all.leftovers.pop();
                 continue;
             }
             let found = files(path)?;
@@ -197,6 +233,11 @@ fn check(object: &Value) -> Result<()> {
             let field = pointer[1..].replace('/', ".");
             bail!("{field} is missing or not a string: add it");
         }
+    }
+    let (version, kind) = (text(object, "/apiVersion"), text(object, "/kind"));
+    let known = KINDS.iter().find(|(v, _)| *v == version);
+    if known.is_some_and(|(_, kinds)| !kinds.contains(&kind)) {
+        bail!("{version} has no kind {kind}: check the spelling of both");
     }
     for pointer in ["/metadata/annotations", "/metadata/labels"] {
         if object

@@ -13,6 +13,7 @@ pub fn register(add: &mut Registry) {
     add.one("exec-passes-the-exit-status-on", exit_status);
     add.one("a-second-lab-is-refused", second_lab);
     add.one("bad-arguments", bad_arguments);
+    add.one("what-is-not-there-is-named", not_there);
     add.one("network-namespaces-have-names", names);
     add.one("cp-copies-both-ways", copies);
     add.one("a-bad-document-leaves-the-others", bad_document);
@@ -52,6 +53,63 @@ fn bad_arguments(world: &World) -> Result<()> {
         ensure!(
             done.status.code() == Some(2) && one_line,
             "expected one line and exit status 2: {done}"
+        );
+    }
+    Ok(())
+}
+
+/// Words of a person who mistook a name, and what the answer must have.
+const MISTAKEN: &[(&[&str], &str)] = &[
+    (
+        &["exec", "-n", "shop", "nobody", "--", "true"],
+        "no pod nobody in namespace shop; it has: client-a",
+    ),
+    (
+        &["exec", "server-a", "--", "true"],
+        "there is one in shop: try `-n shop`",
+    ),
+    (
+        &["exec", "-n", "nowhere", "client", "--", "true"],
+        "there is no such namespace",
+    ),
+    (
+        &[
+            "exec", "-n", "shop", "client-a", "-c", "other", "--", "true",
+        ],
+        "pod/client-a in shop has the containers client",
+    ),
+    (&["logs", "-n", "shop", "nobody"], "no pod nobody"),
+    (&["cp", "/etc/hosts", "shop/nobody:/x"], "no pod nobody"),
+    (
+        &["cp", "/etc/hosts", "/dev/null"],
+        "write NAMESPACE/POD:PATH",
+    ),
+    (&["node", "z", "--", "true"], "there is no node z"),
+    (
+        &["restart", "agent", "--node", "z"],
+        "there is no node z: `lab ps` lists all",
+    ),
+    (
+        &["apply", "-f", "/no/such/file"],
+        "cannot read /no/such/file",
+    ),
+    (&["apply", "-f", "/dev/null"], "there is no object"),
+    (&["label", "pod", "nobody", "a=b"], "pod/nobody not found"),
+    (&["ps", "--name", "other"], "the lab that is up is called"),
+];
+
+fn not_there(world: &World) -> Result<()> {
+    for (argv, expected) in MISTAKEN {
+        // Without the name of the lab, as a person would.
+        let mut command = std::process::Command::new(world.lab.program("warren-lab"));
+        command.args(*argv);
+        let done = run(command, LIMIT)?;
+        ensure!(
+            done.status.code() == Some(1)
+                && done.stderr.trim().lines().count() == 1
+                && done.stderr.contains(expected),
+            "`lab {}`: expected {expected:?}: {done}",
+            argv.join(" ")
         );
     }
     Ok(())

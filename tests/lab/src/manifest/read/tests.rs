@@ -43,6 +43,8 @@ fn errors_name_the_object_and_the_field() {
     for bad in [
         "apiVersion: v1\nkind: Pod\nmetadata: {name: ../x}\n",
         "apiVersion: v1\nkind: Pod\nmetadata: {name: x, labels: [a]}\n",
+        "apiVersion: v1\nkind: Podd\nmetadata: {name: x}\n",
+        "apiVersion: v1\nkind: Deployment\nmetadata: {name: x}\n",
         "just a word\n",
     ] {
         let read = Manifests::parse("b.yaml", &format!("{GOOD}---\n{bad}"));
