@@ -97,6 +97,7 @@ pub fn node(args: &NodeArgs) -> Result<ExitCode> {
     if !paths::netns_path(&netns).exists() {
         bail!("there is no node {}: `lab ps` shows the nodes", args.node);
     }
+    cgroup::create(&group)?;
     let entry = Entry {
         cgroup: group,
         netns: paths::netns_path(&netns),

@@ -313,8 +313,8 @@ impl Daemon {
                 "conditions": [{"type": "Ready", "status": "True"}]}}))?;
         drop(state);
         // The agents attach here before the first pod of their node exists.
-        fs::create_dir_all(cgroup::system(node, component)?)?;
-        fs::create_dir_all(cgroup::system(node, "kubelet")?)?;
+        cgroup::create(&cgroup::system(node, component)?)?;
+        cgroup::create(&cgroup::system(node, "kubelet")?)?;
         self.write_token(node, component, &account_uid)
     }
 
