@@ -35,6 +35,24 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Every package that stable Rust builds. Whatever `test` compiles, it selects these: cargo unites features over the packages selected, so
+/// that another selection would compile dependencies again.
+pub(crate) const EVERYTHING: [&str; 3] = ["--workspace", "--exclude", "warren-ebpf"];
+
+/// How our own crates are compiled for unit tests.
+pub(crate) const UNIT_TESTS: &str = "xtask/unit-tests.toml";
+
+/// `cargo build` that gives dependencies the features that `cargo test` gives them: with one test among the targets, cargo counts
+/// those of dev-dependencies in.
+pub(crate) fn like_tests() -> Command {
+    let mut command = cargo();
+    command
+        .args(["build", "--release", "--locked"])
+        .args(EVERYTHING)
+        .args(["--test", "arrows"]);
+    command
+}
+
 /// Sets the machine up and builds everything that the lab runs, and `more` packages.
 pub(crate) fn ready(more: &[&str]) -> anyhow::Result<()> {
     setup::all()?;

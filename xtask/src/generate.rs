@@ -1,8 +1,9 @@
 //! `generate`: wire code from `api/proto`, CRDs from the Rust types.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use crate::run::{cargo, run};
+use crate::build::{self, UNIT_TESTS};
+use crate::run::{binary, cargo, root, run};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -13,16 +14,11 @@ pub(crate) struct Args {
 
 /// Writes the files, or checks them.
 pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut wire = cargo();
-    wire.args([
-        "run",
-        "--release",
-        "--quiet",
-        "--locked",
-        "--package",
-        "warren-codegen",
-        "--",
-    ]);
+    run(build::like_tests()
+        .args(["--bin", "warren-codegen", "--quiet"])
+        .args(["--config", UNIT_TESTS]))?;
+    let mut wire = Command::new(binary("warren-codegen"));
+    wire.current_dir(root());
     if args.check {
         // The CRDs' own test compares them with what the types give.
         return run(wire.arg("--check")).map(|()| ExitCode::SUCCESS);

@@ -7,6 +7,7 @@
 
 mod bench;
 mod build;
+mod cgroup;
 mod demo;
 mod deny;
 mod fuzz;

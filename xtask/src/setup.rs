@@ -14,6 +14,7 @@ const PROGRAMS: &[&str] = &[
     "iperf3",
     "iproute2",
     "iptables",
+    "mount",
     "netcat-openbsd",
     "nftables",
     "nghttp2-client",

@@ -3,9 +3,32 @@
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+use crate::build::{EVERYTHING, UNIT_TESTS};
 use crate::run::{binary, cargo, root, run, target};
 use crate::tally::Tally;
-use crate::{build, deny, generate, setup};
+use crate::{build, cgroup, deny, generate, setup};
+
+/// What the lab and its scenarios run.
+const BINARIES: [&str; 10] = [
+    "warren",
+    "warren-agent",
+    "warren-cni",
+    "warren-control",
+    "warren-interop",
+    "warren-kernels",
+    "warren-lab",
+    "warren-peer",
+    "warren-scenarios",
+    "warren-ztunnel",
+];
+
+/// Scenarios that depend on where cgroups are: capture, the kubelet's probes, an agent that comes back.
+const V2_ONLY: [&str; 4] = [
+    "capture/second-connection-is-direct",
+    "addresses/same-node-pod-ip",
+    "services/probes-work-under-strict-and-deny",
+    "kill/agent-killed-under-load",
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -30,7 +53,7 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
     setup::all()?;
     if args.only.is_none() {
         checks(&mut tally);
-        units(&mut tally)?;
+        tally.program(cargo_test().arg("--no-fail-fast"))?;
     }
     if !args.unit {
         lab(&mut tally, args)?;
@@ -50,20 +73,11 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
 /// What needs no test program.
 fn checks(tally: &mut Tally) {
     tally.step("format", run(cargo().args(["fmt", "--all", "--check"])));
-    let lints = [
-        "clippy",
-        "--release",
-        "--locked",
-        "--workspace",
-        "--exclude",
-        "warren-ebpf",
-        "--all-targets",
-        "--quiet",
-    ];
-    tally.step(
-        "lints",
-        run(cargo().args(lints).args(["--", "-D", "warnings"])),
-    );
+    let lints = run(cargo()
+        .args(["clippy", "--release", "--locked", "--config", UNIT_TESTS])
+        .args(EVERYTHING)
+        .args(["--all-targets", "--quiet", "--", "-D", "warnings"]));
+    tally.step("lints", lints);
     tally.step(
         "generated files are current",
         generate::command(&generate::Args { check: true }).map(drop),
@@ -81,56 +95,91 @@ fn checks(tally: &mut Tally) {
     }
 }
 
-/// In the release profile, so that dependencies are compiled once for tests and lab.
-fn units(tally: &mut Tally) -> anyhow::Result<()> {
-    let tests = [
-        "test",
-        "--release",
-        "--locked",
-        "--workspace",
-        "--exclude",
-        "warren-ebpf",
-        "--no-fail-fast",
-    ];
-    tally.program(cargo().args(tests))
+/// In the release profile, so that dependencies are compiled once for tests and lab; our own crates are compiled for debugging, which
+/// is quicker, and checks what a release does not (`xtask/unit-tests.toml`).
+fn cargo_test() -> Command {
+    let mut command = cargo();
+    command
+        .args(["test", "--release", "--locked", "--config", UNIT_TESTS])
+        .args(EVERYTHING);
+    command
 }
 
 fn lab(tally: &mut Tally, args: &Args) -> anyhow::Result<()> {
-    build::ready(&["warren-scenarios", "warren-interop", "warren-kernels"])?;
+    build::kernel_programs()?;
+    // The agent's, which need root and the kernel object.
+    tally.made_up_for(
+        cargo_test()
+            .args(["--test", "kernel", "--", "--ignored", "--test-threads=1"])
+            .env("WARREN_BPF_OBJECT", build::object()),
+    )?;
+    // After the last unit test, which leaves its own build of the binaries in their place.
+    run(build::like_tests().args(BINARIES.map(|name| format!("--bin={name}"))))?;
     let smoke = run(Command::new(binary("warren-kernels"))
         .arg("smoke")
         .arg(build::object()));
     tally.step("kernel programs on this kernel", smoke);
-    // Left out (and counted as skipped) above: these need root and the kernel object.
-    let agent = [
-        "test",
-        "--release",
-        "--locked",
-        "--package",
-        "warren-agent",
-        "--test",
-        "kernel",
-        "--",
-    ];
-    tally.program(
-        cargo()
-            .args(agent)
-            .args(["--ignored", "--test-threads=1"])
-            .env("WARREN_BPF_OBJECT", build::object()),
-    )?;
-    tally.program(Command::new(binary("warren-lab")).arg("selftest"))?;
-    let mut scenarios = Command::new(binary("warren-scenarios"));
-    scenarios
-        .args(["run", "--retries", "1"])
-        .current_dir(root());
-    scenarios
-        .env("WARREN_BIN_DIR", target().join("release"))
-        .env("WARREN_BPF_OBJECT", build::object());
+    let selftest = || {
+        let mut command = Command::new(binary("warren-lab"));
+        command.arg("selftest");
+        command
+    };
+    tally.program(&mut selftest())?;
+    if cgroup::is_hybrid() && args.only.is_none() {
+        println!("as on a machine without cgroup v1:");
+        tally.program(&mut cgroup::without_v1(&selftest()))?;
+        let few = V2_ONLY.iter().flat_map(|name| ["--only", name]);
+        tally.program(&mut cgroup::without_v1(scenarios().args(few)))?;
+    }
+    let mut all = scenarios();
     if args.long {
-        scenarios.arg("--long");
+        all.arg("--long");
     }
     if let Some(only) = &args.only {
-        scenarios.args(["--only", only]);
+        all.args(["--only", only]);
     }
-    tally.program(&mut scenarios)
+    tally.program(&mut all)
+}
+
+fn scenarios() -> Command {
+    let mut command = Command::new(binary("warren-scenarios"));
+    command
+        .args(["run", "--retries", "1"])
+        .current_dir(root())
+        .env("WARREN_BIN_DIR", target().join("release"))
+        .env("WARREN_BPF_OBJECT", build::object());
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use super::UNIT_TESTS;
+    use crate::run::{cargo, root};
+
+    #[test]
+    fn every_package_is_compiled_for_debugging_in_its_unit_tests() {
+        let profile = fs::read_to_string(root().join(UNIT_TESTS)).expect("the profile is there");
+        let listed: BTreeSet<&str> = profile
+            .lines()
+            .filter_map(|l| {
+                l.strip_prefix("[profile.release.package.")?
+                    .strip_suffix(']')
+            })
+            .collect();
+        let tree = cargo()
+            .args(["tree", "--workspace", "--depth", "0", "--prefix", "none"])
+            .args(["--format", "{p}", "--offline", "--locked"])
+            .output()
+            .expect("cargo runs");
+        let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+        let members: BTreeSet<&str> = tree
+            .lines()
+            .filter_map(|l| l.split_whitespace().next())
+            .filter(|name| *name != "warren-ebpf")
+            .collect();
+        assert_eq!(listed, members);
+    }
 }

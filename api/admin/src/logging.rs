@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
@@ -117,5 +118,32 @@ fn parse(filter: &str) -> Result<EnvFilter, Error> {
     if filter.trim().is_empty() {
         return Err(bad("it is empty".into()));
     }
+    // A word by itself would be taken for a target, and everything else fall silent.
+    let words = filter.split(',').map(str::trim);
+    let mut alone = words.filter(|w| !w.is_empty() && !w.contains(['=', '[']));
+    if let Some(word) = alone.find(|w| w.parse::<LevelFilter>().is_err()) {
+        return Err(bad(format!("`{word}` is no level")));
+    }
     EnvFilter::try_new(filter).map_err(|e| bad(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_misspelt_level_is_no_filter() {
+        for good in [
+            "info",
+            "off",
+            "INFO",
+            "info,warren_api::xds=debug",
+            "warren_ebpf=info",
+        ] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", " ", "loud", "info,warren_api", "warren_api=loud"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -46,10 +46,13 @@ pub fn pod(node_name: &str, namespace: &str, pod: &str) -> Result<PathBuf> {
         .join(pod_dir(namespace, pod)))
 }
 
-/// Moves the calling process into `cgroup`, which is made when missing.
+/// Makes a cgroup that may be there.
+pub fn create(cgroup: &Path) -> Result<()> {
+    fs::create_dir_all(cgroup).with_context(|| format!("cannot create cgroup {}", cgroup.display()))
+}
+
+/// Moves the calling process into `cgroup`. It does not make it: one that is gone went with its lab.
 pub fn join(cgroup: &Path) -> Result<()> {
-    fs::create_dir_all(cgroup)
-        .with_context(|| format!("cannot create cgroup {}", cgroup.display()))?;
     fs::write(cgroup.join("cgroup.procs"), "0")
         .with_context(|| format!("cannot join cgroup {}", cgroup.display()))
 }
@@ -66,8 +69,9 @@ pub fn destroy(cgroup: &Path, limit: Duration) -> Result<()> {
         return Ok(());
     }
     let end = Instant::now() + limit;
-    let _ = fs::write(cgroup.join("cgroup.kill"), "1");
     loop {
+        // Each time: a process that a dying daemon had just started may join it late.
+        let _ = fs::write(cgroup.join("cgroup.kill"), "1");
         match remove_tree(cgroup) {
             Ok(()) => return Ok(()),
             Err(e) if Instant::now() > end => {

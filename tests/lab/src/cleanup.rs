@@ -65,8 +65,10 @@ fn stop_daemon(paths: &Paths) {
     while ours() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(5));
     }
-    if ours() {
+    let end = Instant::now() + Duration::from_secs(5);
+    while ours() && Instant::now() < end {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -18,7 +18,7 @@ use crate::container::{run_entry, run_sandbox};
 use crate::paths::{self, Paths};
 use crate::{daemon, kubelet, process, selftest};
 
-pub use up::{UpArgs, up};
+pub use up::{INTERRUPTED, UpArgs, up};
 
 /// Pods and nodes on one machine, with the mesh at work between them.
 #[derive(Debug, Parser)]

@@ -7,9 +7,10 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::manifest::Manifests;
 use crate::paths::{Paths, netns_path};
 use crate::process;
-use crate::protocol::{Request, call};
+use crate::protocol::{Request, call, refusals};
 
 /// How a lab is started, beyond its manifests.
 #[derive(Clone, Debug)]
@@ -145,18 +146,21 @@ impl Lab {
 
     /// Applies YAML text.
     pub fn apply(&self, yaml: &str) -> Result<()> {
-        let objects = crate::manifest::parse(yaml, "a manifest of this test")?;
-        call(&self.paths.socket(), &Request::Apply { objects }).map(drop)
+        let objects = Manifests::parse("a manifest of this test", yaml).all_good()?;
+        let leftovers = Vec::new();
+        let request = Request::Apply { objects, leftovers };
+        nothing_refused(&call(&self.paths.socket(), &request)?)
     }
 
     /// Deletes what YAML text names, and waits until its pods are gone.
     pub fn delete(&self, yaml: &str) -> Result<()> {
-        let objects = crate::manifest::parse(yaml, "a manifest of this test")?;
-        call(
-            &self.paths.socket(),
-            &Request::Delete { objects, now: true },
-        )
-        .map(drop)
+        let objects = Manifests::parse("a manifest of this test", yaml).all_good()?;
+        let request = Request::Delete {
+            objects,
+            files: Vec::new(),
+            now: true,
+        };
+        nothing_refused(&call(&self.paths.socket(), &request)?)
     }
 
     /// Sets labels of an object; `None` removes one.
@@ -302,4 +306,12 @@ fn exit_code(status: std::process::ExitStatus) -> i32 {
     status
         .code()
         .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+fn nothing_refused(answer: &Value) -> Result<()> {
+    let refused: Vec<&str> = refusals(answer).collect();
+    if refused.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", refused.join("\n"))
 }

@@ -107,7 +107,9 @@ fn container(c: &Container, spec: &PodSpec, context: &References<'_>) -> Result<
     let words = c.command.iter().flatten().chain(c.args.iter().flatten());
     let argv: Vec<String> = words.map(|w| expand(w, &known)).collect();
     if argv.is_empty() {
-        bail!("has no command: the lab runs programs of this machine, images are ignored");
+        bail!(
+            "has no command: the lab runs programs of this machine and ignores images, so give it one"
+        );
     }
     let own = c.security_context.as_ref();
     let shared = spec.security_context.as_ref();

@@ -9,19 +9,25 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::manifest::Leftover;
+
 /// A request to the daemon.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Request {
     /// Create or change objects.
     Apply {
-        /// Checked objects, see [`crate::manifest::parse`].
+        /// Checked objects, see [`crate::manifest::Manifests`].
         objects: Vec<Value>,
+        /// What else the files hold, for the controller to report.
+        leftovers: Vec<Leftover>,
     },
     /// Delete objects; waits until their pods are gone.
     Delete {
         /// Objects, of which only kind, namespace and name count.
         objects: Vec<Value>,
+        /// Files of which nothing is reported any longer.
+        files: Vec<String>,
         /// Kill without a grace period.
         now: bool,
     },
@@ -83,6 +89,20 @@ impl Request {
             _ => Duration::from_secs(90),
         }
     }
+}
+
+/// How a line of an answer begins that tells of an object that was refused.
+pub const REFUSED: &str = "error: ";
+
+/// The lines of an answer that is a list of lines.
+pub fn lines(answer: &Value) -> impl Iterator<Item = &str> {
+    let all = answer.as_array().into_iter().flatten();
+    all.filter_map(Value::as_str)
+}
+
+/// The lines that tell of refused objects.
+pub fn refusals(answer: &Value) -> impl Iterator<Item = &str> {
+    lines(answer).filter_map(|l| l.strip_prefix(REFUSED))
 }
 
 /// The daemon's answer.

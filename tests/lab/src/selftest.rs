@@ -1,10 +1,14 @@
 //! `selftest`: the lab tried by itself, without the mesh.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
+use crate::commands::INTERRUPTED;
 use crate::lab::{Lab, UpOptions};
 use crate::paths;
 
@@ -60,20 +64,25 @@ pub fn command(args: &SelftestArgs) -> Result<ExitCode> {
             }
         }
     }
+    let mut steps = STEPS.len();
     if !args.keep {
         lab.down()?;
-        match nothing_left() {
-            Ok(()) => println!("ok      down leaves nothing"),
-            Err(error) => {
-                failed += 1;
-                println!("FAILED  down leaves nothing: {error:#}");
+        let ends: [(&str, Result<()>); 2] = [
+            ("down leaves nothing", nothing_left()),
+            ("an interrupted up leaves nothing", interrupted()),
+        ];
+        steps += ends.len();
+        for (name, result) in ends {
+            match result {
+                Ok(()) => println!("ok      {name}"),
+                Err(error) => {
+                    failed += 1;
+                    println!("FAILED  {name}: {error:#}");
+                }
             }
         }
     }
-    println!(
-        "{} passed, {failed} failed, 0 skipped",
-        STEPS.len() + usize::from(!args.keep) - failed
-    );
+    println!("{} passed, {failed} failed, 0 skipped", steps - failed);
     Ok(if failed == 0 {
         ExitCode::SUCCESS
     } else {
@@ -289,6 +298,29 @@ fn scale(lab: &Lab) -> Result<()> {
         })?;
         lab.wait_ready(30)?;
     }
+    Ok(())
+}
+
+/// Ctrl-C at several moments of `up`: it takes away what there is by then, unless all was up already.
+fn interrupted() -> Result<()> {
+    let program = std::env::current_exe()?;
+    let mut taken_away = 0;
+    for after in [20, 60, 120, 250] {
+        let mut up = Command::new(&program)
+            .args(["up", "--without-mesh"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        std::thread::sleep(Duration::from_millis(after));
+        kill(Pid::from_raw(up.id().try_into()?), Signal::SIGINT)?;
+        let status = up.wait()?;
+        if status.success() {
+            Command::new(&program).arg("down").output()?;
+        }
+        taken_away += usize::from(status.code() == Some(INTERRUPTED));
+        nothing_left().with_context(|| format!("after {after} ms"))?;
+    }
+    ensure!(taken_away > 0, "no interruption found `up` at work");
     Ok(())
 }
 

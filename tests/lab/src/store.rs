@@ -1,8 +1,9 @@
 //! The lab's API server: objects in memory, mirrored one file each into the directory that the controller watches.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -99,13 +100,42 @@ impl Store {
         Some(object)
     }
 
+    /// Shows the controller what of a person's `file` is no object, so that it reports it under that file's name and lines; without a
+    /// text, nothing any longer.
+    pub fn leftover(&self, file: &str, text: Option<&str>) -> Result<()> {
+        let path = Path::new(file);
+        let mut name = PathBuf::from(path.file_name().unwrap_or_default());
+        if !["yaml", "yml", "json"]
+            .map(OsStr::new)
+            .contains(&name.extension().unwrap_or_default())
+        {
+            name.as_mut_os_string().push(".yaml");
+        }
+        // The controller looks one level down, which leaves the name of one directory.
+        let inside = path.parent().and_then(Path::file_name).unwrap_or_default();
+        let dir = self.dir.join(inside);
+        let Some(text) = text else {
+            let _ = fs::remove_file(dir.join(&name));
+            if !inside.is_empty() {
+                let _ = fs::remove_dir(&dir);
+            }
+            return Ok(());
+        };
+        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        self.place(text, &name, &dir.join(&name))
+    }
+
     fn write(&self, key: &Key, object: &Value) -> Result<()> {
         let yaml = serde_saphyr::to_string(object)
             .with_context(|| format!("cannot write {key} as YAML"))?;
-        let scratch = self.scratch.join(key.file_name());
-        let target = self.dir.join(key.file_name());
+        let name = PathBuf::from(key.file_name());
+        self.place(&yaml, &name, &self.dir.join(&name))
+    }
+
+    fn place(&self, yaml: &str, name: &Path, target: &Path) -> Result<()> {
+        let scratch = self.scratch.join(name);
         fs::write(&scratch, yaml).with_context(|| format!("cannot write {}", scratch.display()))?;
-        fs::rename(&scratch, &target).with_context(|| format!("cannot write {}", target.display()))
+        fs::rename(&scratch, target).with_context(|| format!("cannot write {}", target.display()))
     }
 }
 

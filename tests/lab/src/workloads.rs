@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Value, json};
+use warren_control::model::labels::ORIGIN;
 
 use crate::manifest::{Key, text};
 use crate::store::Store;
@@ -103,6 +104,7 @@ fn deployment(owner: &Value, store: &Store, changes: &mut Changes) {
         spec["template"] = template.clone();
         changes.create.push(json!({"apiVersion": "apps/v1", "kind": "ReplicaSet",
             "metadata": {"name": set_name, "namespace": namespace, "labels": template["metadata"]["labels"],
+                "annotations": owner["metadata"]["annotations"],
                 "ownerReferences": [reference(owner)]}, "spec": spec}));
         return;
     };
@@ -218,6 +220,10 @@ fn pod(owner: &Value, name: &str) -> Value {
     metadata["name"] = json!(name);
     metadata["namespace"] = owner["metadata"]["namespace"].clone();
     metadata["ownerReferences"] = json!([reference(owner)]);
+    // Warnings about the pod name the place where a person wrote its template.
+    if let Some(origin) = owner["metadata"]["annotations"].get(ORIGIN) {
+        metadata["annotations"][ORIGIN] = origin.clone();
+    }
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
 }
 

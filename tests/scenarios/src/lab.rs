@@ -5,6 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::process::{Done, LIMIT, Running, run};
 
@@ -92,15 +94,30 @@ impl Lab {
             .context("the lab did not go down")
     }
 
-    /// What a lab should have taken with it and did not: network namespaces, state, pins.
+    /// Kills its daemon; everything that the daemon started is left.
+    pub fn crash(&self) -> Result<()> {
+        let file = self.dir().join("daemon.pid");
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        let pid = Pid::from_raw(text.trim().parse().context("its daemon's process id")?);
+        kill(pid, Signal::SIGKILL).context("cannot kill its daemon")
+    }
+
+    /// What a lab should have taken with it and did not: network namespaces, state, pins, cgroups with or without processes.
     pub fn leftovers(&self) -> Vec<String> {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let cgroups = mounts
+            .lines()
+            .map(|l| l.split(' ').collect::<Vec<_>>())
+            .filter(|words| words.get(2) == Some(&"cgroup2"))
+            .map(|words| (words[1], "warren-lab".to_owned()));
         let places = [
             ("/run/netns", format!("warren-{}-", self.name)),
             (ROOT, self.name.clone()),
             ("/sys/fs/bpf/warren", String::new()),
         ];
         let mut left = Vec::new();
-        for (dir, prefix) in places {
+        for (dir, prefix) in places.into_iter().chain(cgroups) {
             let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
             let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
             left.extend(

@@ -22,7 +22,18 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Args::parse().command {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            let text = error.to_string();
+            let what = text.split("\n\n").next().unwrap_or(&text);
+            let words: Vec<&str> = what.split_whitespace().collect();
+            eprintln!("{} (see --help)", words.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    let result = match args.command {
         Command::Run(options) => runner::run(&options),
         Command::Demo(options) => demo::run(&options),
     };

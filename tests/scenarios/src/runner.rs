@@ -176,17 +176,22 @@ fn run_suite(
         );
     }
     if owned && !keep {
-        lab.down()?;
-        match lab.leftovers() {
-            left if left.is_empty() => {
-                tally.pass(&format!("lab/down-leaves-nothing/{suite:?}"), 0.0)
-            }
-            left => tally.fail(
-                &format!("lab/down-leaves-nothing/{suite:?}"),
-                0.0,
-                &left.join(", "),
-            ),
-        }
+        take_down(&lab, suite, tally)?;
+    }
+    Ok(())
+}
+
+/// Nothing may be left, not even of a lab that crashed.
+fn take_down(lab: &Lab, suite: Suite, tally: &mut Tally) -> Result<()> {
+    let mut name = format!("lab/down-leaves-nothing/{suite:?}");
+    if suite.crashes() {
+        name = format!("lab/down-after-a-crash-leaves-nothing/{suite:?}");
+        lab.crash()?;
+    }
+    lab.down()?;
+    match lab.leftovers() {
+        left if left.is_empty() => tally.pass(&name, 0.0),
+        left => tally.fail(&name, 0.0, &left.join(", ")),
     }
     Ok(())
 }

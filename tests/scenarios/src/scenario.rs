@@ -2,6 +2,8 @@
 
 mod addresses;
 mod certificates;
+mod commands;
+mod direct;
 mod enrol;
 mod hostile;
 mod input;
@@ -47,6 +49,11 @@ impl Suite {
         };
         words.iter().map(|w| (*w).to_owned()).collect()
     }
+
+    /// Whether its lab dies before it is taken down.
+    pub fn crashes(self) -> bool {
+        self == Self::NoKubeProxy
+    }
 }
 
 type Body = Box<dyn Fn(&World) -> Result<()>>;
@@ -78,7 +85,9 @@ pub fn all() -> Vec<Scenario> {
         long: false,
     };
     registry.theme("lab", laboratory::register);
+    registry.theme("commands", commands::register);
     registry.theme("capture", interception::register);
+    registry.theme("direct", direct::register);
     registry.theme("wire", wire::register);
     registry.theme("addresses", addresses::register);
     registry.theme("transfers", transfers::register);

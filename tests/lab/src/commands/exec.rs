@@ -31,7 +31,7 @@ pub struct ExecArgs {
     /// Pod, or its owner's name
     pod: String,
     /// Command and arguments, after `--`
-    #[arg(last = true, required = true)]
+    #[arg(last = true, required = true, value_name = "-- COMMAND")]
     argv: Vec<String>,
 }
 
@@ -68,7 +68,7 @@ pub struct NodeArgs {
     /// Node name, or `outside`
     node: String,
     /// Command and arguments, after `--`
-    #[arg(last = true, required = true)]
+    #[arg(last = true, required = true, value_name = "-- COMMAND")]
     argv: Vec<String>,
 }
 
@@ -97,6 +97,7 @@ pub fn node(args: &NodeArgs) -> Result<ExitCode> {
     if !paths::netns_path(&netns).exists() {
         bail!("there is no node {}: `lab ps` shows the nodes", args.node);
     }
+    cgroup::create(&group)?;
     let entry = Entry {
         cgroup: group,
         netns: paths::netns_path(&netns),
@@ -138,6 +139,13 @@ pub fn logs(args: &LogsArgs) -> Result<ExitCode> {
 
 /// `lab cp`.
 pub fn cp(args: &CpArgs) -> Result<ExitCode> {
+    if place(&args.from).is_none() && place(&args.to).is_none() {
+        bail!(
+            "neither {} nor {} is in a pod: write NAMESPACE/POD:PATH",
+            args.from,
+            args.to
+        );
+    }
     let mut data = Vec::new();
     let container = args.container.as_deref();
     match place(&args.from) {

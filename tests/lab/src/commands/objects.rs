@@ -6,10 +6,13 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::{Map, Value, json};
+use warren_control::model::Object;
+use warren_control::model::labels::{ORIGIN, Traits};
+use warren_control::source::decode::{Note, decode};
 
 use super::current;
-use crate::manifest;
-use crate::protocol::{Request, call};
+use crate::manifest::{Bad, Key, Manifests};
+use crate::protocol::{REFUSED, Request, call, lines, refusals};
 
 /// How a line that is a warning begins.
 const WARNING: &str = "warning: ";
@@ -60,28 +63,43 @@ pub struct WaitArgs {
     timeout: u64,
 }
 
-/// `lab apply`.
+/// `lab apply`: what is good is in force, what is bad is named.
 pub fn apply(args: &ApplyArgs) -> Result<ExitCode> {
     let socket = current()?.socket();
-    let objects = read(&args.files)?;
-    print_lines(&call(&socket, &Request::Apply { objects })?);
+    let Manifests {
+        objects,
+        bad,
+        leftovers,
+    } = Manifests::read(&args.files)?;
+    something(&objects, &bad)?;
+    remarks(&objects);
+    let bad = say(&bad);
+    let answer = call(&socket, &Request::Apply { objects, leftovers })?;
+    print_lines(&answer);
     if let Some(seconds) = args.wait {
         call(&socket, &Request::Wait { seconds })?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(status(bad || refusals(&answer).next().is_some()))
 }
 
 /// `lab delete`.
 pub fn delete(args: &DeleteArgs) -> Result<ExitCode> {
     let socket = current()?.socket();
-    print_lines(&call(
-        &socket,
-        &Request::Delete {
-            objects: read(&args.files)?,
-            now: args.now,
-        },
-    )?);
-    Ok(ExitCode::SUCCESS)
+    let Manifests {
+        objects,
+        bad,
+        leftovers,
+    } = Manifests::read(&args.files)?;
+    something(&objects, &bad)?;
+    let bad = say(&bad);
+    let request = Request::Delete {
+        objects,
+        files: leftovers.into_iter().map(|l| l.file).collect(),
+        now: args.now,
+    };
+    let answer = call(&socket, &request)?;
+    print_lines(&answer);
+    Ok(status(bad || refusals(&answer).next().is_some()))
 }
 
 /// `lab label`.
@@ -115,37 +133,82 @@ pub fn wait(args: &WaitArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(files: &[PathBuf]) -> Result<Vec<Value>> {
-    let mut objects = Vec::new();
-    for file in files {
-        objects.extend(manifest::read(file)?);
+fn something(objects: &[Value], bad: &[Bad]) -> Result<()> {
+    if objects.is_empty() && bad.is_empty() {
+        bail!("there is no object in what -f names: is it the right file?");
     }
-    Ok(objects)
+    Ok(())
 }
 
-/// Prints an answer that is a list of lines, warnings to standard error.
-pub fn print_lines(lines: &Value) {
-    for line in lines
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-    {
-        if !line.starts_with(WARNING) {
+/// Prints what is bad, one line each; returns whether there is anything.
+fn say(bad: &[Bad]) -> bool {
+    for bad in bad {
+        eprintln!("{REFUSED}{bad}");
+    }
+    !bad.is_empty()
+}
+
+fn status(failed: bool) -> ExitCode {
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// Prints what the controller will say of objects that it reads: unknown fields, values that mean nothing.
+pub fn remarks(objects: &[Value]) {
+    for object in objects {
+        let notes = match decode(object.clone()) {
+            Ok(mut decoded) => {
+                decoded.notes.extend(decoded.object.iter().flat_map(labels));
+                decoded.notes
+            }
+            Err(rejected) => vec![rejected.note],
+        };
+        for note in notes {
+            let origin = object["metadata"]["annotations"][ORIGIN].as_str();
+            let (key, Note { reason, next_step }) = (Key::of(object), note);
+            eprintln!(
+                "{WARNING}{}: {key}: {reason}; {next_step}",
+                origin.unwrap_or("?")
+            );
+        }
+    }
+}
+
+/// Labels of ours with values that mean nothing.
+fn labels(object: &Object) -> Vec<Note> {
+    let meta = match object {
+        Object::Namespace(meta) => meta,
+        Object::Pod(pod) => &pod.meta,
+        _ => return Vec::new(),
+    };
+    let bad = Traits::of(meta).1.into_iter();
+    bad.map(|(key, value, expected)| Note {
+        reason: format!("{key}: `{value}` means nothing and has no effect"),
+        next_step: format!("use {expected}"),
+    })
+    .collect()
+}
+
+/// Prints an answer that is a list of lines, warnings and errors to standard error.
+pub fn print_lines(answer: &Value) {
+    for line in lines(answer) {
+        if line.starts_with(WARNING) || line.starts_with(REFUSED) {
+            eprintln!("{line}");
+        } else {
             println!("{line}");
         }
     }
-    warn(lines);
 }
 
-/// Prints the warnings of an answer that is a list of lines.
-pub fn warn(lines: &Value) {
-    let lines = lines
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
-    for line in lines.filter(|l| l.starts_with(WARNING)) {
+/// Prints the warnings of an answer that is a list of lines; what was refused is one.
+pub fn warn(answer: &Value) {
+    for line in lines(answer).filter(|l| l.starts_with(WARNING)) {
         eprintln!("{line}");
+    }
+    for refused in refusals(answer) {
+        eprintln!("{WARNING}{refused}");
     }
 }

@@ -8,17 +8,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use nix::sys::signal::{SigSet, Signal};
+use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::objects::warn;
+use super::objects::{remarks, warn};
 use super::ps::table;
 use crate::daemon::Options;
-use crate::manifest::{self, text};
+use crate::manifest::{Manifests, text};
 use crate::paths::{self, Paths};
 use crate::protocol::{Request, call};
 
 /// Name of a lab that is given none.
 pub const DEFAULT_NAME: &str = "lab";
+/// Exit status of an `up` that was interrupted.
+pub const INTERRUPTED: i32 = 130;
 /// Nodes when neither the command line nor the manifests name any.
 const DEFAULT_NODES: [&str; 2] = ["a", "b"];
 
@@ -71,28 +75,36 @@ pub fn up(args: &UpArgs, name: &str) -> Result<Value> {
             "lab {other} is up already, or was left by a crash: `cargo xtask lab down` removes it"
         );
     }
-    let mut objects = Vec::new();
-    for dir in &args.dirs {
-        objects.extend(manifest::read(dir)?);
-    }
+    let Manifests {
+        objects,
+        bad,
+        leftovers,
+    } = Manifests::read(&args.dirs)?;
     let options = options(args, name, &objects)?;
+    remarks(&objects);
+    for bad in bad {
+        eprintln!("warning: {bad}");
+    }
     let paths = Paths::new(name);
+    clean_up_when_interrupted(name)?;
     fs::create_dir_all(paths.dir())
         .with_context(|| format!("cannot create {}", paths.dir().display()))?;
     if let Err(error) = start_daemon(&paths, &options) {
+        drop(STARTING.lock());
         let _ = crate::cleanup::remove(name);
         return Err(error);
     }
     let socket = paths.socket();
     let seconds = args.timeout;
-    let ready = call(&socket, &Request::Apply { objects }).and_then(|lines| {
+    let ready = call(&socket, &Request::Apply { objects, leftovers }).and_then(|lines| {
         warn(&lines);
         call(&socket, &Request::Wait { seconds })
     });
+    // An interruption that is at work keeps the lock until the process ends.
+    drop(STARTING.lock());
     ready.with_context(|| {
         format!(
-            "lab {} is not ready; look around with `cargo xtask lab ps`, `logs`, `exec`, logs are below {}, `cargo xtask lab down` removes it",
-            name,
+            "lab {name} is up, but not all of it is ready (`cargo xtask lab ps`, `logs` and `exec` look around, logs are below {}, `cargo xtask lab down` removes it)",
             paths.dir().display()
         )
     })
@@ -180,7 +192,37 @@ fn named_nodes(objects: &[Value]) -> Vec<String> {
     names
 }
 
+/// Held while the daemon is being started, and from an interruption on: none is started that nobody takes away.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Ctrl-C takes away what is half up.
+fn clean_up_when_interrupted(name: &str) -> Result<()> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    // What this process starts begins with no signal blocked.
+    signals.thread_block().context("cannot block signals")?;
+    let name = name.to_owned();
+    std::thread::spawn(move || {
+        if signals.wait().is_err() {
+            return;
+        }
+        let _starting = STARTING.lock();
+        eprintln!("interrupted: lab {name} goes down");
+        let code = match crate::cleanup::remove(&name) {
+            Ok(()) => INTERRUPTED,
+            Err(error) => {
+                eprintln!("error: {error:#}; `cargo xtask lab down` removes what is left");
+                1
+            }
+        };
+        std::process::exit(code);
+    });
+    Ok(())
+}
+
 fn start_daemon(paths: &Paths, options: &Options) -> Result<()> {
+    let starting = STARTING.lock();
     let file = paths.dir().join("options.json");
     fs::write(&file, serde_json::to_vec_pretty(options)?)?;
     let log = fs::File::create(paths.daemon_log())?;
@@ -194,6 +236,7 @@ fn start_daemon(paths: &Paths, options: &Options) -> Result<()> {
         .spawn()
         .context("cannot start the daemon")?;
     fs::write(paths.dir().join("daemon.pid"), child.id().to_string())?;
+    drop(starting);
     let end = Instant::now() + Duration::from_secs(20);
     while Instant::now() < end {
         if paths.socket().exists() && call(&paths.socket(), &Request::Ps).is_ok() {

@@ -65,6 +65,9 @@ impl Daemon {
             state.components.keys().filter(fits).cloned().collect()
         };
         if targets.is_empty() {
+            if let Some(node) = node.filter(|n| !self.lock().nodes.iter().any(|known| known == n)) {
+                bail!("there is no node {node}: `lab ps` lists all");
+            }
             let place = node.map_or(String::new(), |n| format!(" on node {n}"));
             bail!(
                 "this lab runs no {component}{place}: the controller runs on the first node only, `lab ps` lists all"
@@ -310,8 +313,8 @@ impl Daemon {
                 "conditions": [{"type": "Ready", "status": "True"}]}}))?;
         drop(state);
         // The agents attach here before the first pod of their node exists.
-        fs::create_dir_all(cgroup::system(node, component)?)?;
-        fs::create_dir_all(cgroup::system(node, "kubelet")?)?;
+        cgroup::create(&cgroup::system(node, component)?)?;
+        cgroup::create(&cgroup::system(node, "kubelet")?)?;
         self.write_token(node, component, &account_uid)
     }
 

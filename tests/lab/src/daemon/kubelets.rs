@@ -33,13 +33,14 @@ impl Daemon {
             ..Entry::default()
         };
         let log = fs::File::create(self.paths.component_log(node, "kubelet"))?;
-        let mut child = Command::new(&self.exe)
+        let mut command = Command::new(&self.exe);
+        command
             .args(["internal-run", &serde_json::to_string(&entry)?])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .context("cannot start a kubelet")?;
+            .stderr(log);
+        cgroup::create(&entry.cgroup)?;
+        let mut child = command.spawn().context("cannot start a kubelet")?;
         let stdin = child.stdin.take().context("no stdin")?;
         let stdout = child.stdout.take().context("no stdout")?;
         self.kubelets.lock().insert(node.to_owned(), stdin);

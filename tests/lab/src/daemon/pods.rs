@@ -167,6 +167,7 @@ impl Daemon {
             binds,
             mountpoints: self.paths.dir().join("mountpoints"),
         };
+        cgroup::create(&spec.cgroup)?;
         let file = dir.join("sandbox.json");
         fs::write(&file, serde_json::to_vec(&spec)?)?;
         let log = fs::File::create(dir.join("sandbox.log"))?;

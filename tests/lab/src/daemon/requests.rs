@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
@@ -13,16 +13,20 @@ use super::containers::base_env;
 use super::state::{PodRun, State};
 use super::status::PodRow;
 use crate::container::Entry;
-use crate::manifest::{self, Key, labels, text};
+use crate::manifest::{self, Key, Leftover, labels, text};
 use crate::podspec::ContainerPlan;
-use crate::protocol::Request;
+use crate::protocol::{REFUSED, Request};
 
 impl Daemon {
     /// Does what is asked and returns the answer's data.
     pub(super) fn handle(self: &Arc<Self>, request: Request) -> Result<Value> {
         match request {
-            Request::Apply { objects } => self.apply_all(objects),
-            Request::Delete { objects, now } => self.delete_all(&objects, now),
+            Request::Apply { objects, leftovers } => self.apply_all(objects, &leftovers),
+            Request::Delete {
+                objects,
+                files,
+                now,
+            } => self.delete_all(&objects, &files, now),
             Request::Label {
                 kind,
                 namespace,
@@ -56,36 +60,50 @@ impl Daemon {
         }
     }
 
-    fn apply_all(self: &Arc<Self>, mut objects: Vec<Value>) -> Result<Value> {
+    fn apply_all(
+        self: &Arc<Self>,
+        mut objects: Vec<Value>,
+        leftovers: &[Leftover],
+    ) -> Result<Value> {
         objects.sort_by_key(manifest::rank);
         let mut lines = Vec::new();
-        let mut errors = Vec::new();
         self.change(|state| {
             for object in objects {
                 let key = Key::of(&object);
-                match state.apply(object) {
-                    Ok(word) => lines.push(format!("{key} {word}")),
-                    Err(error) => errors.push(format!("{error:#}")),
+                lines.push(match state.apply(object) {
+                    Ok(word) => format!("{key} {word}"),
+                    Err(error) => refusal(&error),
+                });
+            }
+            for Leftover { file, text } in leftovers {
+                if let Err(error) = state.store.leftover(file, text.as_deref()) {
+                    lines.push(refusal(&error));
                 }
             }
         });
         lines.extend(std::mem::take(&mut self.lock().warnings));
-        if errors.is_empty() {
-            return Ok(json!(lines));
-        }
-        bail!("{}", errors.join("\n"))
+        Ok(json!(lines))
     }
 
-    fn delete_all(self: &Arc<Self>, objects: &[Value], now: bool) -> Result<Value> {
+    fn delete_all(
+        self: &Arc<Self>,
+        objects: &[Value],
+        files: &[String],
+        now: bool,
+    ) -> Result<Value> {
         let mut lines = Vec::new();
-        let mut missing = Vec::new();
         let before: Vec<Key> = self.change(|state| {
             for object in objects.iter().rev() {
                 let key = Key::of(object);
-                match state.delete(&key, now) {
-                    Ok(true) => lines.push(format!("{key} deleted")),
-                    Ok(false) => missing.push(format!("{key} not found")),
-                    Err(error) => missing.push(format!("{error:#}")),
+                lines.push(match state.delete(&key, now) {
+                    Ok(true) => format!("{key} deleted"),
+                    Ok(false) => refusal(&anyhow!("{key} not found: it is gone, or never was")),
+                    Err(error) => refusal(&error),
+                });
+            }
+            for file in files {
+                if let Err(error) = state.store.leftover(file, None) {
+                    lines.push(refusal(&error));
                 }
             }
             Vec::new()
@@ -94,10 +112,7 @@ impl Daemon {
         self.wait(Some(Instant::now() + Duration::from_secs(60)), |s| {
             s.pods.values().all(|r| !r.stopping).then_some(())
         });
-        if missing.is_empty() {
-            return Ok(json!(lines));
-        }
-        bail!("{}", missing.join("\n"))
+        Ok(json!(lines))
     }
 
     fn label(
@@ -148,13 +163,11 @@ impl Daemon {
     fn wait_ready(&self, limit: Duration) -> Result<Value> {
         let waited = self.wait(Some(Instant::now() + limit), |s| {
             let rows = s.rows();
-            let settled =
-                rows.iter().all(|r| r.settled) && s.components.values().all(|c| c.up || c.stopped);
-            let failed = rows.iter().any(|r| r.failed);
-            if failed {
-                return Some(false);
-            }
-            (settled && s.synced == s.revision).then_some(true)
+            // What failed does not stop the rest, which is waited for.
+            let over = rows.iter().all(|r| r.settled || r.failed)
+                && s.components.values().all(|c| c.up || c.stopped)
+                && s.synced == s.revision;
+            over.then(|| rows.iter().all(|r| r.settled))
         });
         if waited == Some(true) {
             return Ok(self.table());
@@ -232,12 +245,8 @@ impl Daemon {
             .map(|k| k.name.as_str())
             .collect();
         bail!(
-            "no pod {name} in namespace {namespace}; it has: {}",
-            if known.is_empty() {
-                "none".into()
-            } else {
-                known.join(", ")
-            }
+            "no pod {name} in namespace {namespace}{}",
+            where_else(&state, namespace, short, &known)
         )
     }
 
@@ -269,6 +278,28 @@ impl Daemon {
         }
         Ok(json!(lines))
     }
+}
+
+fn refusal(error: &anyhow::Error) -> String {
+    format!("{REFUSED}{error:#}")
+}
+
+/// What a person may have meant who named a pod that is not there.
+fn where_else(state: &State, namespace: &str, name: &str, known: &[&str]) -> String {
+    let elsewhere = state.pods.keys().find(|k| k.name == name);
+    if let Some(key) = elsewhere {
+        return format!("; there is one in {0}: try `-n {0}`", key.namespace);
+    }
+    if !known.is_empty() {
+        return format!("; it has: {}", known.join(", "));
+    }
+    let named = Key::core("Namespace", "", namespace);
+    let what = if state.store.get(&named).is_some() {
+        "it has no pods"
+    } else {
+        "there is no such namespace"
+    };
+    format!(": {what}, `lab ps` lists all")
 }
 
 /// Name of a pod's owner; of a Deployment's pod, the Deployment's.

@@ -40,7 +40,9 @@ pub fn register(add: &mut Registry) {
     add.both("service-from-outside-the-mesh", |w, ip| {
         by_service(w, PLAIN_A, "web-b.shop", SERVER_B, ip)
     });
-    add.both("plaintext-to-another-pod", to_plain);
+    add.both("plaintext-to-another-pod", |w, ip| {
+        by_pod_ip(w, CLIENT_A, PLAIN_B, ip)
+    });
     add.both("plaintext-from-outside", from_outside);
     add.both("own-service", |w, ip| {
         by_service(w, SERVER_A, "web-a.shop", SERVER_A, ip)
@@ -92,27 +94,6 @@ fn from_outside(world: &World, ip: Ip) -> Result<()> {
     let outcome: Outcome = parse(&done.stdout).with_context(|| done.to_string())?;
     ensure!(outcome.ok, "from outside the cluster: {done}");
     server_sees(greeting(&outcome)?, local(&outcome)?, at)
-}
-
-/// Out of the mesh the tunnel connects for the client: from the client's address, but not from its port.
-fn to_plain(world: &World, ip: Ip) -> Result<()> {
-    let at = world.at(PLAIN_B, ip, port::GREET)?;
-    let outcome = world.greet(CLIENT_A, &at.to_string(), ip)?;
-    let own = world.ip(CLIENT_A, ip)?;
-    client_sees(&outcome, at, own)?;
-    let seen = greeting(&outcome)?;
-    for address in [seen.accept, seen.peer] {
-        ensure!(
-            plain(address).ip() == own,
-            "the server outside the mesh sees {address}, the client is {own}"
-        );
-    }
-    ensure!(
-        plain(seen.local) == at,
-        "getsockname() of the server is {}, expected {at}",
-        seen.local
-    );
-    Ok(())
 }
 
 fn client_sees(outcome: &Outcome, asked: SocketAddr, own: IpAddr) -> Result<()> {

@@ -1,6 +1,8 @@
 //! What a hostile peer sends, by `warren-interop attack`: every wrong connection ends or is answered in time, good requests
 //! go on meanwhile, and the victim's memory stays bounded.
 
+mod raw;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -49,6 +51,7 @@ pub fn register(add: &mut Registry) {
     add.one("admin", |w| admin(w, &["--skip", "body-stall"]));
     add.one("cni", |w| local(w, "cni", "cni.sock"));
     add.one("node", |w| local(w, "node", "agent.sock"));
+    raw::register(add);
 }
 
 /// All but the slow ones.

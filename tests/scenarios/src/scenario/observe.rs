@@ -4,6 +4,8 @@ mod cli;
 mod logs;
 mod metrics;
 
+pub use metrics::counted;
+
 use super::Registry;
 
 /// Adds this theme's scenarios.

@@ -1,5 +1,7 @@
 //! Sockets with their peculiarities work as they do without a mesh.
 
+mod servers;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -8,7 +10,9 @@ use anyhow::{Context, Result, ensure};
 use super::Registry;
 use crate::lab::Pod;
 use crate::peer::{Outcome, SpreadReport};
-use crate::world::{CLIENT_A, CLIENT_B, Ip, PLAIN_A, SERVER_A, SERVER_B, World, port, told};
+use crate::world::{
+    CLIENT_A, CLIENT_B, FAMILIES, Ip, PLAIN_A, SERVER_A, SERVER_B, World, port, told,
+};
 
 /// Adds this theme's scenarios.
 pub fn register(add: &mut Registry) {
@@ -32,6 +36,7 @@ pub fn register(add: &mut Registry) {
     add.both("udp", udp);
     add.both("icmp", icmp);
     add.both("forced-syn-cookies", syn_cookies);
+    servers::register(add);
 }
 
 /// To the same node and the other one, twice each: captured, then perhaps direct.
@@ -43,7 +48,18 @@ fn with(world: &World, ip: Ip, options: &[&str]) -> Result<()> {
 }
 
 fn true_addresses(world: &World, from: Pod, to: Pod, ip: Ip, options: &[&str]) -> Result<Outcome> {
-    let at = world.at(to, ip, port::GREET)?;
+    true_addresses_at(world, from, to, port::GREET, ip, options)
+}
+
+fn true_addresses_at(
+    world: &World,
+    from: Pod,
+    to: Pod,
+    port: u16,
+    ip: Ip,
+    options: &[&str],
+) -> Result<Outcome> {
+    let at = world.at(to, ip, port)?;
     let all = [&["--mode", "greet", "--bytes", "5000"][..], options].concat();
     let outcome = world.connect(from, &at.to_string(), &all)?;
     let local = outcome.local.context("no getsockname()")?;
@@ -84,15 +100,18 @@ fn fast_open(world: &World, ip: Ip) -> Result<()> {
 }
 
 fn bound_to_device(world: &World, ip: Ip) -> Result<()> {
+    with(world, ip, &["--device", &device(world, CLIENT_A)?])
+}
+
+/// The network device of a pod's own.
+fn device(world: &World, pod: Pod) -> Result<String> {
     let route = world
         .lab
-        .exec(CLIENT_A, &["ip", "-o", "route", "show", "default"])?
+        .exec(pod, &["ip", "-o", "route", "show", "default"])?
         .ok()?;
     let mut words = route.split_whitespace().skip_while(|w| *w != "dev");
-    let device = words
-        .nth(1)
-        .with_context(|| format!("{CLIENT_A} has no default route: {route}"))?;
-    with(world, ip, &["--device", device])
+    let device = words.nth(1).map(str::to_owned);
+    device.with_context(|| format!("{pod} has no default route: {route}"))
 }
 
 fn bound(world: &World, ip: Ip) -> Result<()> {
@@ -116,26 +135,26 @@ fn after_unspec(world: &World, ip: Ip) -> Result<()> {
     with(world, ip, &["--unspec-after", &first])
 }
 
+/// To both nodes; the next connection from the port is another one for the kernel's tables.
 fn same_source_port(world: &World) -> Result<()> {
-    let held: Vec<_> = [Ip::V4, Ip::V6]
-        .into_iter()
-        .map(|ip| {
-            let bind = SocketAddr::new(world.ip(CLIENT_A, ip)?, 20_200).to_string();
-            let at = world.at(SERVER_B, ip, port::ECHO)?.to_string();
-            world.start_peer(
-                CLIENT_A,
-                &["stream", &at, "--seconds", "2", "--bind", &bind],
-                true,
-            )
-        })
-        .collect::<Result<_>>()?;
-    for mut running in held {
-        let status = running.wait(Duration::from_secs(10))?;
-        ensure!(
-            status.success(),
-            "one of the two connections on port 20200 failed: {}",
-            running.rest()
-        );
+    for to in [SERVER_A, SERVER_B] {
+        let held: Vec<_> = FAMILIES
+            .into_iter()
+            .map(|ip| {
+                let bind = SocketAddr::new(world.ip(CLIENT_A, ip)?, 20_200).to_string();
+                let at = world.at(to, ip, port::ECHO)?.to_string();
+                let argv = ["stream", &at, "--seconds", "2", "--bind", &bind];
+                world.start_peer(CLIENT_A, &argv, true)
+            })
+            .collect::<Result<_>>()?;
+        for mut running in held {
+            let status = running.wait(Duration::from_secs(10))?;
+            ensure!(
+                status.success(),
+                "one of the two connections on port 20200 to {to} failed: {}",
+                running.rest()
+            );
+        }
     }
     Ok(())
 }

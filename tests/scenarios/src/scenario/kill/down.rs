@@ -1,13 +1,13 @@
 //! A component is down for a while, and comes back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use super::{DENY, LIMIT, recovered};
 use crate::capture::Capture;
 use crate::lab::Pod;
-use crate::peer::{Outcome, StreamReport};
+use crate::peer::{LoadReport, Outcome, StreamReport};
 use crate::scenario::Registry;
 use crate::scenario::interception::is_direct;
 use crate::scenario::wire::MARKER;
@@ -20,7 +20,14 @@ pub fn register(add: &mut Registry) {
     add.both("client-waits-while-the-tunnel-is-down", waits);
     add.both("tunnel-down-for-long-resets", resets);
     add.both("agent-and-tunnel-down-refuses", refuses);
-    add.one("controller-down-changes-nothing", controller_down);
+    add.one("controller-down-changes-nothing", |w| {
+        controller_down(w, Duration::from_secs(3))
+    });
+    add.long(|add| {
+        add.one("controller-down-for-minutes-changes-nothing", |w| {
+            controller_down(w, Duration::from_secs(150))
+        });
+    });
     for what in ["agent", "control"] {
         add.one(&format!("policy-changed-while-{what}-was-down"), move |w| {
             changed_meanwhile(w, what)
@@ -127,26 +134,48 @@ fn refuses(world: &World, ip: Ip) -> Result<()> {
     Ok(())
 }
 
-fn controller_down(world: &World) -> Result<()> {
+/// What was open stays open, and new clients are served and refused as before.
+fn controller_down(world: &World, time: Duration) -> Result<()> {
     let _policy = world.apply(DENY)?;
     let far = world.at(SERVER_B, Ip::V4, port::ECHO)?.to_string();
+    let near = world.at(SERVER_A, Ip::V6, port::ECHO)?.to_string();
     let denied = || -> Result<()> {
         let outcome = world.try_connect(OTHER_A, &far, &["--timeout-ms", "3000"])?;
         ensure!(!outcome.ok, "policy opened");
         Ok(())
     };
     eventually(Duration::from_secs(5), denied)?;
+    let seconds = time.as_secs().to_string();
+    let mut streams = Vec::new();
+    for to in [&far, &near] {
+        let argv = ["stream", to, "--seconds", &seconds];
+        streams.push(world.start_peer(CLIENT_A, &argv, true)?);
+    }
+    let mut load = {
+        let argv = ["load", &far, "--seconds", &seconds, "--fresh"];
+        world.start_peer(CLIENT_A, &argv, false)?
+    };
     let mut stopped = Stopped::new(world, "control")?;
-    for _ in 0..5 {
-        world.connect(CLIENT_A, &far, &[])?;
-        world.connect(
-            CLIENT_A,
-            &world.at(SERVER_A, Ip::V6, port::ECHO)?.to_string(),
-            &[],
-        )?;
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        // Each is a new process in the pod.
+        for to in [&far, &near] {
+            world.connect(CLIENT_A, to, &[])?;
+        }
         denied()?;
         std::thread::sleep(Duration::from_millis(500));
     }
+    for mut stream in streams {
+        stream.wait(LIMIT)?;
+        let report: StreamReport = parse(&stream.rest())?;
+        ensure!(report.ok, "a connection from before broke: {report:?}");
+    }
+    load.wait(LIMIT)?;
+    let report: LoadReport = parse(&load.rest())?;
+    ensure!(
+        report.failed == 0 && report.done > 0,
+        "new connections failed: {report:?}"
+    );
     stopped.start()?;
     eventually(Duration::from_secs(15), || {
         world

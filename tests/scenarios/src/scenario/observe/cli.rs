@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::process::{LIMIT, run};
 use crate::scenario::Registry;
 use crate::scenario::policy::may_connect;
 use crate::world::{CLIENT_A, Ip, OTHER_A, SERVER_B, World, eventually, manifests, port};
@@ -30,6 +31,7 @@ pub fn register(add: &mut Registry) {
     }
     add.one("cli/log-level", log_level);
     add.one("cli/check", check);
+    add.one("cli/of-a-node", of_a_node);
     add.one("cli/bad-arguments", bad_arguments);
     add.one("bad-object-is-skipped-and-listed", bad_object);
 }
@@ -84,6 +86,21 @@ fn check(world: &World) -> Result<()> {
         ensure!(
             shown.contains(word),
             "`warren check` says nothing about {word}: {shown}"
+        );
+    }
+    Ok(())
+}
+
+/// On a node there is no lab to name, only the directory of the sockets.
+fn of_a_node(world: &World) -> Result<()> {
+    for node in ["a", "b"] {
+        let dir = world.lab.dir().join(format!("nodes/{node}/run"));
+        let mut command = std::process::Command::new(world.lab.program("warren"));
+        command.arg("--run-dir").arg(dir).arg("workloads");
+        let shown = run(command, LIMIT)?.ok()?;
+        ensure!(
+            shown.contains("server-b"),
+            "`warren --run-dir` on node {node} shows {shown:.500}"
         );
     }
     Ok(())

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::lab::Pod;
 use crate::scenario::policy::may_connect;
 use crate::scenario::{Registry, Suite};
-use crate::world::{CLIENT_A, Ip, OTHER_A, PLAIN_A, SERVER_B, World, eventually, port};
+use crate::world::{CLIENT_A, Ip, OTHER_A, PLAIN_A, SERVER_A, SERVER_B, World, eventually, port};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -20,7 +20,11 @@ pub fn register(add: &mut Registry) {
     add.both("access-log/plaintext", |w, ip| {
         access(w, ip, PLAIN_A, "none")
     });
-    add.one("access-log/says-why-it-failed", why);
+    add.both("access-log/direct", direct);
+    add.both("access-log/says-why-it-failed", |w, ip| {
+        why(w, SERVER_A, ip)?;
+        why(w, SERVER_B, ip)
+    });
     add.in_suite(Suite::ShortCertificates, |add| {
         add.both("access-log/json", |w, ip| {
             access(w, ip, CLIENT_A, "mutual_tls")
@@ -73,9 +77,40 @@ fn access(world: &World, ip: Ip, from: Pod, security: &str) -> Result<()> {
     Ok(())
 }
 
+/// A direct flow is reported by the agent, with one line for both ends.
+fn direct(world: &World, ip: Ip) -> Result<()> {
+    let at = world.at(SERVER_A, ip, port::SINK)?;
+    // The first connection asks for the verdict.
+    eventually(SOON, || {
+        let options = ["--mode", "sink", "--bytes", "54321"];
+        let client = world
+            .connect(CLIENT_A, &at.to_string(), &options)?
+            .local
+            .context("no getsockname()")?;
+        std::thread::sleep(Duration::from_millis(100));
+        let (source, destination) = (format!("source={client}"), format!("destination={at}"));
+        let lines = written_by(world, "a", "agent", "access")?;
+        let line = lines
+            .iter()
+            .find(|l| l.has(&source) && l.has(&destination))
+            .with_context(|| format!("no access line with {source}"))?;
+        for word in [
+            "source_workload=shop/client-a",
+            "source_identity=spiffe://cluster.local/ns/shop/sa/client",
+            "destination_workload=shop/server-a",
+            "bytes_sent=54321",
+            "security=kernel",
+            "verdict=allow",
+        ] {
+            ensure!(line.has(word), "the access line has no {word}: {}", line.0);
+        }
+        Ok(())
+    })
+}
+
 /// Nothing listens on the port: the client is reset, the log says why.
-fn why(world: &World) -> Result<()> {
-    let at = world.at(SERVER_B, Ip::V4, 9)?;
+fn why(world: &World, to: Pod, ip: Ip) -> Result<()> {
+    let at = world.at(to, ip, 9)?;
     let client = world
         .try_connect(CLIENT_A, &at.to_string(), &[])?
         .local
@@ -194,10 +229,14 @@ impl Line {
 
 /// The lines of a kind that the tunnel of a node wrote, text or JSON.
 fn written(world: &World, node: &str, kind: &str) -> Result<Vec<Line>> {
+    written_by(world, node, "ztunnel", kind)
+}
+
+fn written_by(world: &World, node: &str, component: &str, kind: &str) -> Result<Vec<Line>> {
     let path = world
         .lab
         .dir()
-        .join(format!("nodes/{node}/log/ztunnel.log"));
+        .join(format!("nodes/{node}/log/{component}.log"));
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
     Ok(text.lines().filter_map(|line| words(line, kind)).collect())

@@ -33,7 +33,10 @@ pub fn register(add: &mut Registry) {
 }
 
 /// Connections and bytes show at the server's node, whoever of agent and tunnel carried them.
-fn counted(world: &World, ip: Ip, from: Pod, to: Pod, labels: &[&str]) -> Result<()> {
+///
+/// # Errors
+/// They grow by anything but what seven connections are; none of the same kind may be open or just over.
+pub fn counted(world: &World, ip: Ip, from: Pod, to: Pod, labels: &[&str]) -> Result<()> {
     let at = world.at(to, ip, port::SINK)?.to_string();
     let destination = format!("destination_workload=\"{}\"", to.name);
     let mut wanted: Vec<&str> = vec!["reporter=\"destination\"", &destination];

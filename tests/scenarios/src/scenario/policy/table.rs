@@ -166,6 +166,16 @@ fn operations() -> Vec<Case> {
             false,
             true,
         ),
+        Case {
+            name: "when-destination-ip",
+            manifests: vec!["policies/when-destination-ip.yaml"],
+            cells: vec![
+                cell(CLIENT_A, SERVER_A, port::GREET, false),
+                cell(CLIENT_B, SERVER_A, port::GREET, false),
+                cell(CLIENT_A, SERVER_B, port::GREET, true),
+                cell(CLIENT_B, SERVER_B, port::GREET, true),
+            ],
+        },
     ]
 }
 
