@@ -32,7 +32,7 @@ impl<K: Kernel> Node<K> {
         self.policies_synced |= update.policies_synced;
         self.addresses_synced |= update.addresses_synced;
         if touched.verdicts || before != self.model_complete() {
-            self.new_generation(now);
+            self.reconsider(now);
         }
         for uid in &touched.pods {
             self.reconcile(uid, now);

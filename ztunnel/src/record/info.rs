@@ -162,6 +162,8 @@ pub enum Flag {
     Drain,
     /// A direct flow that the kernel should have recognised.
     MissedDirect,
+    /// What was taken to be outside the mesh led into it.
+    UnknownAddress,
 }
 
 impl Flag {
@@ -177,6 +179,7 @@ impl Flag {
             Self::Reset => "RESET",
             Self::Drain => "DRAIN",
             Self::MissedDirect => "MISSED_DIRECT",
+            Self::UnknownAddress => "UNKNOWN_ADDRESS",
         }
     }
 }

@@ -70,7 +70,8 @@ pub fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
     });
 }
 
-fn ip(args: &str) {
+/// The `ip` command, in the test's own namespace.
+pub fn ip(args: &str) {
     let status = Command::new("ip")
         .args(args.split(' '))
         .status()
