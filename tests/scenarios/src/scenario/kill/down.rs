@@ -183,8 +183,9 @@ fn changed_meanwhile(world: &World, what: &'static str) -> Result<()> {
             !report.ok,
             "{OTHER_A} to {to} ended without noticing: {report:?}"
         );
-        // Agent and tunnel hear of it independently.
-        eventually(Duration::from_secs(2), || {
+        // Agent and tunnel hear of it independently. Until both have, what the earlier policy allowed is open by one of the two ways,
+        // and nothing else: the agent sends what it no longer allows to the tunnel, and the tunnel ends what it no longer allows.
+        eventually(Duration::from_secs(1), || {
             let at = world.at(to, Ip::V4, port::ECHO)?.to_string();
             let again = world.try_connect(OTHER_A, &at, &[])?;
             ensure!(!again.ok, "{OTHER_A} connects to {to} again");
