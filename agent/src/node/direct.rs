@@ -213,7 +213,7 @@ impl<K: Kernel> Node<K> {
             (conn.flow.client.into(), conn.flow.client_port),
             (conn.flow.server.into(), conn.flow.server_port),
         );
-        !self.decide(&from, &to, client, server).is_allowed()
+        self.decide(&from, &to, client, server).ends_connections()
     }
 
     pub(super) fn switch_direct(&mut self, on: bool, now: Instant) {

@@ -53,6 +53,12 @@ impl<K: Kernel> Node<K> {
         for policy in &update.policies {
             self.touch(mesh.upsert_policy(policy.clone()), &mesh, &mut touched);
         }
+        for key in &update.readable {
+            self.touch(mesh.reopen(key), &mesh, &mut touched);
+        }
+        for (key, scope) in &update.unreadable {
+            self.touch(mesh.close(key.clone(), *scope), &mesh, &mut touched);
+        }
         for workload in &update.workloads {
             let old = mesh.workload(&workload.uid).cloned();
             let change = mesh.upsert_workload(workload.clone());

@@ -101,7 +101,7 @@ impl From<Decision> for Verdict {
             Reason::NoPolicy => "no ALLOW policy covers the destination".into(),
             Reason::DeniedBy(p) => format!("denied by {p}"),
             Reason::NoAllowMatched => "no ALLOW policy matches".into(),
-            Reason::UnknownPolicy(p) => format!("policy {p} is named but not known yet"),
+            Reason::UnknownPolicy(p) => format!("policy {p} is not known yet, or cannot be read"),
         };
         Self {
             allowed: Some(d.outcome == Outcome::Allow),

@@ -137,6 +137,28 @@ fn a_new_generation_keeps_the_verdicts_that_hold() {
 }
 
 #[test]
+fn a_policy_that_cannot_be_read_closes_to_new_flows_only() {
+    let mut rig = rig();
+    assert_eq!(ask(&mut rig, 4), VERDICT_DIRECT);
+    rig.node.kernel.direct = vec![flow(&rig)];
+    let before = generation(&rig);
+    let garbled = PolicyKey::new("shop", "garbled");
+    let update = Update {
+        unreadable: vec![(garbled.clone(), PolicyScope::Namespace)],
+        ..Update::default()
+    };
+    rig.node.handle(Input::Xds(Box::new(update)), rig.now);
+    assert!(destroyed(&mut rig.node).is_empty());
+    assert_eq!(generation(&rig), before + 1);
+    assert_eq!(ask(&mut rig, 4), VERDICT_TUNNEL);
+    rig.xds(Update {
+        readable: vec![garbled],
+        ..Update::default()
+    });
+    assert_eq!(ask(&mut rig, 4), VERDICT_DIRECT);
+}
+
+#[test]
 fn what_took_the_tunnel_is_asked_again_after_a_change() {
     let mut rig = rig();
     rig.xds(policy(deny_all()));
