@@ -18,7 +18,7 @@ use warren_core::Identity;
 use super::cert::{Leaf, WorkloadCert};
 use super::stream::TlsStream;
 use super::trust::{Expect, Trust};
-use super::verify::{ClientVerifier, ServerVerifier};
+use super::verify::PeerVerifier;
 use super::{ALPN_H2, provider};
 use crate::error::{HandshakeError, PeerRefusal};
 use crate::readahead::ReadAhead;
@@ -95,7 +95,7 @@ fn client_config(
     trust: &Trust,
     expect: Expect,
 ) -> Result<Arc<ClientConfig>, Error> {
-    let verifier = ServerVerifier {
+    let verifier = PeerVerifier {
         roots: trust.roots(),
         trust_domain: cert.identity.trust_domain.clone(),
         expect,
@@ -112,9 +112,10 @@ fn client_config(
 }
 
 fn server_config(cert: &WorkloadCert, trust: &Trust) -> Result<Arc<ServerConfig>, Error> {
-    let verifier = ClientVerifier {
+    let verifier = PeerVerifier {
         roots: trust.roots(),
         trust_domain: cert.identity.trust_domain.clone(),
+        expect: Expect::TrustDomain,
     };
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
