@@ -61,7 +61,9 @@ pub trait Kernel {
     fn remove_backend(&mut self, key: &BackendKey) -> Done;
     /// Answers a question.
     fn put_verdict(&mut self, key: &VerdictKey, verdict: &Verdict) -> Done;
-    /// Forgets all authorised handshakes.
+    /// Takes the answer back: the kernel asks again.
+    fn remove_verdict(&mut self, key: &VerdictKey) -> Done;
+    /// Forgets all authorised handshakes of pods; a kubelet's probes, which no policy governs, go on.
     fn clear_flows(&mut self) -> Done;
     /// The live direct flows.
     fn direct_conns(&mut self) -> Result<Vec<DirectConn>, KernelError>;

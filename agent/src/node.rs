@@ -16,6 +16,7 @@ use crate::kernel::{Done, Kernel};
 use crate::pods::Pod;
 use crate::pods::store::Saved;
 
+mod answers;
 mod cni;
 mod direct;
 mod enrol;
@@ -35,6 +36,7 @@ pub use message::{Effect, Input};
 pub use restore::Leftover;
 pub use view::{PodView, View};
 
+use answers::Answers;
 use paths::Paths;
 use services::ServiceTable;
 
@@ -86,6 +88,7 @@ pub struct Node<K> {
     policies_synced: bool,
     addresses_synced: bool,
     paths: Paths,
+    answers: Answers,
     /// When the generation last changed.
     generation_since: Instant,
     /// When the pods' network namespaces were last looked at.
@@ -123,6 +126,7 @@ impl<K: Kernel> Node<K> {
             policies_synced: false,
             addresses_synced: false,
             paths: Paths::default(),
+            answers: Answers::default(),
             generation_since: now,
             looked_at: now,
             rescans: Vec::new(),
@@ -168,6 +172,7 @@ impl<K: Kernel> Node<K> {
     fn tick(&mut self, now: Instant) {
         self.tunnel_tick(now);
         self.pods_tick(now);
+        self.paths_tick(now);
         self.services.collect(&mut self.kernel, now);
         if self.rescans.iter().any(|at| *at <= now) {
             self.rescans.retain(|at| *at > now);

@@ -13,7 +13,10 @@ use crate::r#gen::{security, workload as wire};
 mod fields;
 mod policy;
 mod service;
+mod unreadable;
 mod workload;
+
+pub use unreadable::{ROOT_NAMESPACES, unreadable_policy};
 
 /// Type URL of workloads and services.
 pub const ADDRESS_TYPE: &str = "type.googleapis.com/istio.workload.Address";

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
-use warren_core::policy::{Policy, PolicyKey};
+use warren_core::policy::{Policy, PolicyKey, PolicyScope};
 use warren_core::service::ServiceKey;
 use warren_core::workload::Uid;
 use warren_core::{Service, Workload};
@@ -87,7 +87,7 @@ impl Config {
     }
 }
 
-/// Changes to apply, in this order: policies, workloads and services, then removals.
+/// Changes to apply, in this order: policies, readable and not, workloads and services, then removals.
 #[derive(Debug, Default)]
 pub struct Update {
     /// New or changed policies.
@@ -104,6 +104,10 @@ pub struct Update {
     pub removed_services: Vec<ServiceKey>,
     /// Resources that were refused; an earlier version of them, if any, stays.
     pub rejected: Vec<DecodeError>,
+    /// Refused policies without an earlier version: what they may cover is to be closed to new connections.
+    pub unreadable: Vec<(PolicyKey, PolicyScope)>,
+    /// Those that are gone, or that can be read after all.
+    pub readable: Vec<PolicyKey>,
     /// With this update, all policies have arrived at least once.
     pub policies_synced: bool,
     /// With this update, all workloads and services (on demand: the first answer) have arrived at least once.
@@ -125,6 +129,13 @@ impl Drop for Waiters {
     }
 }
 
+impl Status {
+    /// What the refusal of `resource` closes to new connections, for people.
+    pub fn closes(&self, resource: &str) -> Option<String> {
+        self.closed.get(resource).map(inventory::describe_closed)
+    }
+}
+
 /// What `/status` and metrics show about a client.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
@@ -140,6 +151,8 @@ pub struct Status {
     pub nacks: u64,
     /// Resources whose newest version was refused, by resource name.
     pub rejected: BTreeMap<String, DecodeError>,
+    /// What is closed to new connections because of them, by resource name.
+    pub closed: BTreeMap<String, (PolicyKey, PolicyScope)>,
     /// Known workloads.
     pub workloads: usize,
     /// Known services.

@@ -32,6 +32,8 @@ pub struct Caller {
     pub pod: String,
     /// Its uid; empty where the token does not say.
     pub pod_uid: String,
+    /// Until when the token is taken.
+    pub until: SystemTime,
 }
 
 impl Caller {
@@ -106,6 +108,7 @@ struct Keys {
 struct Claims {
     #[serde(default)]
     sub: String,
+    exp: u64,
     #[serde(rename = "kubernetes.io")]
     kubernetes: Option<Kubernetes>,
 }
@@ -274,7 +277,17 @@ fn caller(claims: Claims) -> Result<Caller, AuthError> {
         node: node.name,
         pod: pod.name,
         pod_uid: pod.uid,
+        until: expiry(claims.exp),
     })
+}
+
+/// A time too far off to be told is as good as none.
+fn expiry(exp: u64) -> SystemTime {
+    let until = Duration::from_secs(exp.saturating_add(LEEWAY_SECONDS));
+    let distant = || SystemTime::now() + Duration::from_secs(u64::from(u32::MAX));
+    SystemTime::UNIX_EPOCH
+        .checked_add(until)
+        .unwrap_or_else(distant)
 }
 
 /// The token of a call.

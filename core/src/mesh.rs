@@ -68,8 +68,8 @@ impl Mesh {
     /// The policies that cover `dest`: those of the whole mesh, of its namespace, and those that it names; each once.
     ///
     /// # Errors
-    /// The first policy that `dest` names and that is not known. The caller must then deny
-    /// ([`Decision::unknown_policy`]), since the missing one may be a DENY.
+    /// The first policy that `dest` names and that is not known, or that may cover `dest` and cannot be read. The caller must
+    /// then deny ([`Decision::unknown_policy`]), since the missing one may be a DENY.
     pub fn policies_for<'a>(
         &'a self,
         dest: &'a Workload,

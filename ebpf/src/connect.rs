@@ -156,10 +156,10 @@ fn from_pod(ctx: &SockAddrContext, config: &Config, pod: &Pod, ip: &Ip, port: u1
         remember(ctx, &intent)?;
         return Some(Way::To(target.ip, target.port));
     }
-    if let Some(destination) = direct_to(config, pod, &target) {
+    if let Some((destination, generation)) = direct_to(config, pod, &target) {
         intent.kind = INTENT_DIRECT;
         intent.destination = destination;
-        intent.generation = config.generation;
+        intent.generation = generation;
         if remember(ctx, &intent).is_some() {
             count(Counter::Direct);
             return Some(Way::To(target.ip, target.port));
@@ -244,9 +244,10 @@ fn pick_first(backend: &Backend) -> bool {
     backend.threshold == u32::MAX || (unsafe { bpf_get_prandom_u32() }) < backend.threshold
 }
 
-/// The destination's number where the cached verdict says direct; asks the agent where there is no verdict.
+/// The destination's number, and the generation of the cached verdict that says direct; asks the agent where there is no verdict.
+/// The generation is read once: the agent may raise it at any time, and what was decided before must not count as decided after.
 #[inline(always)]
-fn direct_to(config: &Config, pod: &Pod, target: &Target) -> Option<u32> {
+fn direct_to(config: &Config, pod: &Pod, target: &Target) -> Option<(u32, u64)> {
     if config.flags & CONFIG_DIRECT == 0 || pod.flags & POD_NO_DIRECT != 0 {
         return None;
     }
@@ -258,20 +259,21 @@ fn direct_to(config: &Config, pod: &Pod, target: &Target) -> Option<u32> {
         port: target.port,
         family,
     };
+    let generation = unsafe { core::ptr::addr_of!(config.generation).read_volatile() };
     if let Some(verdict) = unsafe { VERDICT.get(key) }
-        && verdict.generation == config.generation
+        && verdict.generation == generation
     {
-        return (verdict.verdict == VERDICT_DIRECT).then_some(local.workload);
+        return (verdict.verdict == VERDICT_DIRECT).then_some((key.destination, generation));
     }
-    ask(config, &key);
+    ask(generation, &key);
     None
 }
 
 #[inline(always)]
-fn ask(config: &Config, key: &VerdictKey) {
+fn ask(generation: u64, key: &VerdictKey) {
     // Marked first, so that a burst of connects asks once; taken back if the question could not be sent.
     let pending = Verdict {
-        generation: config.generation,
+        generation,
         verdict: VERDICT_PENDING,
         reserved: 0,
     };

@@ -228,6 +228,7 @@ pub fn config(s: &Settings) -> ConfigView {
             json!(format!("{:?}", s.access_log).to_lowercase()),
         ),
         ("drain-timeout", json!(format!("{:?}", s.drain_timeout))),
+        ("max-peer-connections", json!(s.max_peer_connections)),
         ("workers", json!(s.workers)),
     ];
     ConfigView(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())

@@ -1,18 +1,21 @@
 //! What every connection's task holds.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
+use warren_core::Identity;
 use warren_core::balance::AffinityTable;
+use warren_core::workload::Uid;
 use warren_hbone::{Limits, Pool, Trust};
 
 use crate::certs::Certs;
-use crate::handshakes::Handshakes;
 use crate::missed::Missed;
 use crate::net::Kernel;
+use crate::places::Places;
 use crate::pods::Pods;
 use crate::record::{Metrics, Registry};
 use crate::state::State;
@@ -20,6 +23,16 @@ use crate::throttle::Throttle;
 
 /// What a connection waits for: the first complete model, its own pod in the model, a certificate.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Handshakes under way at once.
+const HANDSHAKES: usize = 4096;
+/// Of one address. A tunnel makes one at a time for a pair of pods and a lane.
+const HANDSHAKES_OF_ONE: usize = 128;
+
+/// Places for handshakes.
+pub fn handshakes() -> Places<IpAddr> {
+    Places::new(HANDSHAKES, HANDSHAKES_OF_ONE)
+}
 
 /// Shared by all tasks.
 pub struct Context {
@@ -43,8 +56,10 @@ pub struct Context {
     pub metrics: Metrics,
     /// Bounds log lines that strangers cause.
     pub complaints: Throttle,
-    /// Places for handshakes.
-    pub handshakes: Handshakes,
+    /// Places for handshakes under way, as server, by the peer's address.
+    pub handshakes: Places<IpAddr>,
+    /// Places for established HBONE connections, as server: the pod that they lead to, who the peer is, and from where.
+    pub peers: Places<(Uid, Identity, IpAddr)>,
     /// Which endpoint a client was given, for services with affinity.
     pub affinity: Mutex<AffinityTable>,
     /// Cancelled when this process is to end: peers are told, and no new connections are taken over old ones.

@@ -55,6 +55,11 @@ fn merge(cx: &Context, u: &Update) -> Change {
     apply(u.policies.len(), &|m, i| {
         m.upsert_policy(u.policies[i].clone())
     });
+    apply(u.readable.len(), &|m, i| m.reopen(&u.readable[i]));
+    apply(u.unreadable.len(), &|m, i| {
+        let (key, scope) = u.unreadable[i].clone();
+        m.close(key, scope)
+    });
     apply(u.workloads.len(), &|m, i| {
         m.upsert_workload(u.workloads[i].clone())
     });

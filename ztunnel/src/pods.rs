@@ -1,7 +1,7 @@
 //! The pods of this node, as the agent names them: network namespace, listening sockets, in-pod sockets.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,6 +31,8 @@ pub struct Pod {
     gone: CancellationToken,
     live: AtomicUsize,
     emptied: Notify,
+    /// Where its connections to destinations outside the mesh come from.
+    outside: Mutex<HashSet<SocketAddr>>,
 }
 
 #[derive(Default)]
@@ -52,6 +54,18 @@ impl Drop for Busy {
     }
 }
 
+/// A connection from a pod to a destination outside the mesh; the tunnel makes it in plaintext from the pod's own address.
+pub struct Outside {
+    pod: Arc<Pod>,
+    from: SocketAddr,
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        self.pod.outside.lock().remove(&self.from);
+    }
+}
+
 impl Pod {
     /// A pod that does not listen yet.
     pub fn new(uid: Uid, netns_cookie: u64, addresses: Vec<IpAddr>, sockets: Sockets) -> Arc<Self> {
@@ -65,6 +79,7 @@ impl Pod {
             gone: CancellationToken::new(),
             live: AtomicUsize::new(0),
             emptied: Notify::new(),
+            outside: Mutex::default(),
         })
     }
 
@@ -89,6 +104,18 @@ impl Pod {
     pub fn busy(self: &Arc<Self>) -> Busy {
         self.live.fetch_add(1, Ordering::AcqRel);
         Busy(self.clone())
+    }
+
+    /// Notes that the tunnel speaks plaintext from this address of the pod, as long as the answer lives.
+    pub fn outside(self: &Arc<Self>, from: SocketAddr) -> Outside {
+        self.outside.lock().insert(from);
+        let pod = self.clone();
+        Outside { pod, from }
+    }
+
+    /// Whether the tunnel itself speaks plaintext from this address of the pod.
+    pub fn speaks_plain_from(&self, from: SocketAddr) -> bool {
+        self.outside.lock().contains(&from)
     }
 
     /// Connections and HBONE connections from peers that live now.

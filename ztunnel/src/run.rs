@@ -28,6 +28,7 @@ use crate::lanes::Lanes;
 use crate::memory::{Tide, give_back, keep_freed_memory};
 use crate::missed::Missed;
 use crate::net::{SocketMaker, SocketOptions};
+use crate::places::Places;
 use crate::record::{Keeper, LogWriter, Metrics};
 use crate::settings::Settings;
 use crate::{control, state::State};
@@ -121,7 +122,8 @@ fn context(
         registry,
         metrics,
         complaints: Default::default(),
-        handshakes: Default::default(),
+        handshakes: crate::context::handshakes(),
+        peers: Places::new(usize::MAX, usize::from(settings.max_peer_connections)),
         affinity: AffinityTable::new(AFFINITY_ENTRIES).into(),
         drain: CancellationToken::new(),
         drain_limit: settings.drain_timeout,
@@ -206,7 +208,7 @@ async fn observe(views: Views) {
         m.pool_streams.set(count(streams));
         m.pods.set(count(cx.pods.all().len()));
         m.record_queue.set(count(cx.registry.waiting()));
-        m.handshakes_in_flight.set(count(cx.handshakes.under_way()));
+        m.handshakes_in_flight.set(count(cx.handshakes.taken()));
         m.log_lost
             .set(i64::try_from(cx.registry.lost()).unwrap_or(i64::MAX));
         m.xds_connected

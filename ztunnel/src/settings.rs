@@ -66,6 +66,10 @@ pub struct Settings {
     /// At the end, connections get this long to end by themselves.
     #[arg(long, env = "WARREN_DRAIN_TIMEOUT", default_value = "5s", value_parser = duration)]
     pub drain_timeout: Duration,
+    /// HBONE connections that a pod takes from one identity at one address; a tunnel needs one for each hundred connections that
+    /// are open at a time, and for each of its threads.
+    #[arg(long, env = "WARREN_MAX_PEER_CONNECTIONS", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_peer_connections: u16,
     /// Threads that carry connections.
     #[arg(long, env = "WARREN_WORKERS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,

@@ -5,7 +5,8 @@ mod support;
 use std::time::Duration;
 
 use support::{
-    LEGACY, SECOND, SHOPPER, WEB, World, addr, assert_reset, echo, in_namespace, ping, workload,
+    LEGACY, SECOND, SHOPPER, VIP, WEB, World, addr, assert_reset, echo, in_namespace, ping,
+    workload,
 };
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -169,5 +170,23 @@ fn wild_requests_of_a_member_are_refused() {
                 "{authority}: {e:?}"
             );
         }
+    });
+}
+
+#[test]
+fn the_tunnels_own_plaintext_is_no_missed_direct_flow() {
+    in_namespace(|| async {
+        let w = World::new().await;
+        // As a Service that the node knows, but not yet the mesh: its address leads to a pod of the mesh.
+        support::ip(&format!("addr add {VIP}/32 dev lo"));
+        w.serve("web", VIP, &[(Traffic::Plaintext, 15006)]).await;
+        let mut s = w.dial(addr(VIP, 15006)).await;
+        assert_reset(&mut s).await;
+        w.lines.wait_for(&["flags=UNKNOWN_ADDRESS"]).await;
+        assert!(w.cx.missed.take().is_empty());
+        assert!(
+            w.metrics_text()
+                .contains("warren_missed_direct_flows_total 0")
+        );
     });
 }

@@ -123,6 +123,25 @@ fn a_policy_that_is_named_but_unknown_denies() {
 }
 
 #[test]
+fn a_policy_that_cannot_be_read_denies_what_is_new() {
+    in_namespace(|| async {
+        let w = World::new().await;
+        w.serve_web().await;
+        let app = echo(WEB, 8080).await;
+        let mut live = w.dial(app).await;
+        ping(&mut live).await.unwrap();
+        let garbled = PolicyKey::new("shop", "garbled");
+        let ended = w.update(|m| m.close(garbled.clone(), PolicyScope::Namespace));
+        assert_eq!(ended, 0);
+        assert_reset(&mut w.dial(app).await).await;
+        w.lines.wait_for(&["policy=shop/garbled"]).await;
+        ping(&mut live).await.unwrap();
+        w.update(|m| m.reopen(&garbled));
+        ping(&mut w.dial(app).await).await.unwrap();
+    });
+}
+
+#[test]
 fn audit_reports_and_lets_pass() {
     in_namespace(|| async {
         let w = World::new().await;

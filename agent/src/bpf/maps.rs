@@ -152,8 +152,16 @@ impl Kernel for Maps {
         self.verdicts.put(key, verdict)
     }
 
+    fn remove_verdict(&mut self, key: &VerdictKey) -> Done {
+        self.verdicts.remove(key)
+    }
+
     fn clear_flows(&mut self) -> Done {
-        self.flows.clear()
+        let flows = self.flows.entries();
+        let of_pods = flows.iter().filter(|(_, flow)| flow.generation != 0);
+        of_pods
+            .map(|(key, _)| key)
+            .try_for_each(|key| self.flows.remove(key))
     }
 
     fn direct_conns(&mut self) -> Result<Vec<DirectConn>, KernelError> {

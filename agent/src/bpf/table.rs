@@ -61,12 +61,6 @@ impl<K: Copy + 'static, V: Copy + 'static> Table<K, V> {
         }
     }
 
-    /// Removes everything.
-    pub fn clear(&mut self) -> Done {
-        let keys: Vec<_> = self.map.keys().filter_map(Result::ok).collect();
-        keys.iter().try_for_each(|k| self.remove(&k.0))
-    }
-
     /// All entries; those removed meanwhile may be left out.
     pub fn entries(&self) -> Vec<(K, V)> {
         let keys = self.map.keys().filter_map(Result::ok);

@@ -117,6 +117,11 @@ impl Kernel for FakeKernel {
         self.act("put_verdict")
     }
 
+    fn remove_verdict(&mut self, key: &VerdictKey) -> Done {
+        self.verdicts.remove(key);
+        self.act("remove_verdict")
+    }
+
     fn clear_flows(&mut self) -> Done {
         self.cleared += 1;
         self.act("clear_flows")

@@ -173,6 +173,7 @@ impl<K: Kernel> Node<K> {
         if let Some(pod) = self.pods.remove(uid) {
             self.by_number.remove(&pod.record.number);
             self.paths.forget(pod.record.number);
+            self.answers.forget(pod.record.number);
             self.names.retire(pod.record.number);
         }
     }

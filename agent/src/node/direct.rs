@@ -30,15 +30,25 @@ impl<K: Kernel> Node<K> {
     /// Writes the verdict that the kernel asked for. What cannot be decided takes the tunnel, which decides and logs.
     pub(super) fn answer_question(&mut self, question: &VerdictKey, now: Instant) {
         if !self.may_be_direct(question) {
-            return self.put_verdict(question, VERDICT_TUNNEL);
+            return self.answer(question, VERDICT_TUNNEL, now);
         }
-        match self.paths.state(question, now) {
-            Path::Works => self.put_verdict(question, VERDICT_DIRECT),
-            Path::Fails => self.put_verdict(question, VERDICT_TUNNEL),
+        match self.paths.state(question) {
+            Path::Works => self.answer(question, VERDICT_DIRECT, now),
+            Path::Fails => self.answer(question, VERDICT_TUNNEL, now),
             // The kernel's own mark, "asked and not answered", stays until the trial has ended.
             Path::Tried => {}
             Path::Unknown => self.try_path(question, now),
         }
+    }
+
+    /// Answers a question, so that the answer holds until it is taken back or the generation changes.
+    fn answer(&mut self, question: &VerdictKey, verdict: u32, now: Instant) {
+        if !self.answers.note(question, verdict) {
+            // An answer that is not remembered could not be taken back: all are, and asked for again.
+            self.bump(now);
+            self.answers.note(question, verdict);
+        }
+        self.put_verdict(question, verdict);
     }
 
     pub(super) fn put_verdict(&mut self, question: &VerdictKey, verdict: u32) {
@@ -103,13 +113,49 @@ impl<K: Kernel> Node<K> {
         Some((pod, self.mesh.read().workload(uid)?.clone()))
     }
 
-    /// A change that may matter: what the kernel was told before counts no more.
+    /// Takes answers back: the kernel asks again.
+    pub(super) fn take_back(&mut self, questions: &[VerdictKey]) {
+        for question in questions {
+            let done = self.kernel.remove_verdict(question);
+            self.done(done);
+        }
+    }
+
+    /// The model has changed. Only where a pair of pods may not be direct any more does everything that the kernel was told
+    /// become void: a new generation closes the handshakes that are under way, those of other pairs included.
+    pub(super) fn reconsider(&mut self, now: Instant) {
+        let direct = self.answers.direct();
+        if !direct.iter().all(|question| self.may_be_direct(question)) {
+            return self.new_generation(now);
+        }
+        // What took the tunnel may be direct now.
+        let tunnelled = self.answers.take_tunnelled();
+        self.take_back(&tunnelled);
+        self.end_and_look_again(now);
+    }
+
+    /// Makes what the kernel was told void, then tells it anew what still holds.
     pub(super) fn new_generation(&mut self, now: Instant) {
+        let direct = self.answers.direct();
+        self.bump(now);
+        self.end_and_look_again(now);
+        for question in &direct {
+            if self.may_be_direct(question) {
+                self.answer_question(question, now);
+            }
+        }
+    }
+
+    fn bump(&mut self, now: Instant) {
         self.config.generation += 1;
         self.generation_since = now;
+        self.answers.clear();
         self.write_config();
         let done = self.kernel.clear_flows();
         self.done(done);
+    }
+
+    fn end_and_look_again(&mut self, now: Instant) {
         self.end_denied_flows();
         self.rescans
             .extend(RESCANS.iter().map(|after| now + *after));
@@ -167,7 +213,7 @@ impl<K: Kernel> Node<K> {
             (conn.flow.client.into(), conn.flow.client_port),
             (conn.flow.server.into(), conn.flow.server_port),
         );
-        !self.decide(&from, &to, client, server).is_allowed()
+        self.decide(&from, &to, client, server).ends_connections()
     }
 
     pub(super) fn switch_direct(&mut self, on: bool, now: Instant) {

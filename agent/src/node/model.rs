@@ -32,7 +32,7 @@ impl<K: Kernel> Node<K> {
         self.policies_synced |= update.policies_synced;
         self.addresses_synced |= update.addresses_synced;
         if touched.verdicts || before != self.model_complete() {
-            self.new_generation(now);
+            self.reconsider(now);
         }
         for uid in &touched.pods {
             self.reconcile(uid, now);
@@ -52,6 +52,12 @@ impl<K: Kernel> Node<K> {
         let mut touched = Touched::default();
         for policy in &update.policies {
             self.touch(mesh.upsert_policy(policy.clone()), &mesh, &mut touched);
+        }
+        for key in &update.readable {
+            self.touch(mesh.reopen(key), &mesh, &mut touched);
+        }
+        for (key, scope) in &update.unreadable {
+            self.touch(mesh.close(key.clone(), *scope), &mesh, &mut touched);
         }
         for workload in &update.workloads {
             let old = mesh.workload(&workload.uid).cloned();

@@ -1,14 +1,17 @@
 //! Whether a direct flow between two pods arrives as it was sent. Something on the node (masquerade, a rewriting CNI) may change
 //! its addresses, and then the destination does not recognise it. So before the first verdict for a pair of pods a connection of
 //! the agent's own goes the whole way: verdict, authorisation, lookup.
+//!
+//! Plaintext between two pods that the kernel did not authorise is only a hint that the path has changed since. It may as well be
+//! a handshake that a new generation overtook, a packet that a pod made itself, or the tunnel's own: so it starts a trial.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use warren_abi::{VERDICT_DIRECT, VERDICT_TUNNEL, VerdictKey};
+use warren_abi::{VERDICT_DIRECT, VerdictKey};
 
 use super::{Effect, Node};
 use crate::kernel::Kernel;
@@ -22,7 +25,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 const MAX_PAIRS: usize = 65_536;
 
 /// Source, destination, family.
-type Pair = (u32, u32, u16);
+pub type Pair = (u32, u32, u16);
 
 /// What is known of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,41 +56,70 @@ pub struct Trial {
 /// All pairs that were tried.
 #[derive(Debug, Default)]
 pub struct Paths {
-    pairs: HashMap<Pair, (Path, Instant)>,
+    pairs: HashMap<Pair, Path>,
     /// Questions that wait for a trial's end.
     waiting: HashMap<Pair, Vec<VerdictKey>>,
+    /// Pairs whose path was in doubt although trials go well, and since when.
+    doubted: HashMap<Pair, Instant>,
+    /// Pairs that failed, and when they may be tried again; in order.
+    again: VecDeque<(Instant, Pair)>,
 }
 
 impl Paths {
     /// What is known about the pair of a question; a question about a pair that is being tried is answered at its end.
-    pub fn state(&mut self, question: &VerdictKey, now: Instant) -> Path {
+    pub fn state(&mut self, question: &VerdictKey) -> Path {
         let pair = pair(question);
         match self.pairs.get(&pair) {
-            Some((Path::Fails, at)) if now.duration_since(*at) >= AGAIN => Path::Unknown,
-            Some((Path::Tried, _)) => {
+            Some(Path::Tried) => {
                 let waiting = self.waiting.entry(pair).or_default();
                 if !waiting.contains(question) {
                     waiting.push(*question);
                 }
                 Path::Tried
             }
-            Some((state, _)) => *state,
+            Some(state) => *state,
             None => Path::Unknown,
         }
     }
 
     fn set(&mut self, pair: Pair, path: Path, now: Instant) {
         if self.pairs.len() >= MAX_PAIRS {
-            self.pairs.retain(|_, (path, _)| *path == Path::Tried);
+            self.pairs.retain(|_, path| *path == Path::Tried);
         }
-        self.pairs.insert(pair, (path, now));
+        if path == Path::Fails {
+            self.again.push_back((now + AGAIN, pair));
+        }
+        self.pairs.insert(pair, path);
+    }
+
+    /// Notes a doubt; true if it is not the first within [`AGAIN`].
+    fn doubt(&mut self, pair: Pair, now: Instant) -> bool {
+        let fresh = |since: &Instant| now.duration_since(*since) < AGAIN;
+        if self.doubted.len() >= MAX_PAIRS {
+            self.doubted.retain(|_, since| fresh(since));
+        }
+        self.doubted
+            .insert(pair, now)
+            .is_some_and(|since| fresh(&since))
+    }
+
+    /// Pairs that failed a while ago; they are unknown from now on.
+    fn due(&mut self, now: Instant) -> Vec<Pair> {
+        let mut due = Vec::new();
+        while let Some((_, pair)) = self.again.pop_front_if(|(at, _)| *at <= now) {
+            if self.pairs.get(&pair) == Some(&Path::Fails) {
+                self.pairs.remove(&pair);
+                due.push(pair);
+            }
+        }
+        due
     }
 
     /// Pairs whose flows do not arrive as they were sent.
     pub fn failing(&self) -> usize {
         self.pairs
             .values()
-            .filter(|(path, _)| *path == Path::Fails)
+            .filter(|path| **path == Path::Fails)
             .count()
     }
 
@@ -97,10 +129,13 @@ impl Paths {
             .retain(|(a, b, _), _| *a != number && *b != number);
         self.waiting
             .retain(|(a, b, _), _| *a != number && *b != number);
+        self.doubted
+            .retain(|(a, b, _), _| *a != number && *b != number);
     }
 }
 
-fn pair(question: &VerdictKey) -> Pair {
+/// The pair that a question is about.
+pub fn pair(question: &VerdictKey) -> Pair {
     (question.source, question.destination, question.family)
 }
 
@@ -171,13 +206,10 @@ impl<K: Kernel> Node<K> {
     /// A trial has ended: the questions that waited for it are answered.
     pub(super) fn trial_ended(&mut self, trial: &Trial, result: Result<(), String>, now: Instant) {
         if trial.destination.port() != 0 {
-            self.put_verdict(
-                &VerdictKey {
-                    port: trial.destination.port(),
-                    ..trial.question
-                },
-                VERDICT_TUNNEL,
-            );
+            self.take_back(&[VerdictKey {
+                port: trial.destination.port(),
+                ..trial.question
+            }]);
         }
         let pair = pair(&trial.question);
         // The pod may have gone meanwhile, and with it what was to be remembered.
@@ -216,7 +248,8 @@ impl<K: Kernel> Node<K> {
             .for_each(|question| self.answer_question(question, now));
     }
 
-    /// A direct flow arrived that the kernel did not recognise, although the trial went well.
+    /// Plaintext arrived that the kernel had not authorised, although the trial went well: it is repeated. A pair in doubt again
+    /// soon after takes the tunnel, for a trial does not see what concerns single ports.
     pub(super) fn missed(&mut self, source: IpAddr, destination: IpAddr, now: Instant) {
         let number = |ip: IpAddr| {
             self.pods
@@ -231,13 +264,33 @@ impl<K: Kernel> Node<K> {
         if now.duration_since(self.generation_since) < SETTLED {
             return;
         }
-        let family = if destination.is_ipv4() { 4 } else { 6 };
-        let known = self.paths.pairs.get(&(from, to, family));
-        if matches!(known, Some((Path::Fails | Path::Tried, _))) {
+        let pair = (from, to, if destination.is_ipv4() { 4 } else { 6 });
+        if self.paths.pairs.get(&pair) != Some(&Path::Works) {
             return;
         }
-        tracing::warn!(%source, %destination, "a direct flow was not recognised: this pair takes the tunnel for a while");
-        self.paths.set((from, to, family), Path::Fails, now);
-        self.new_generation(now);
+        let questions = self.answers.take_pair(pair);
+        if self.paths.doubt(pair, now) {
+            tracing::warn!(%source, %destination, "direct flows are not recognised, again: this pair takes the tunnel for a while");
+            self.paths.set(pair, Path::Fails, now);
+        } else if let Some(question) = questions.first() {
+            tracing::info!(%source, %destination, "a direct flow was not recognised: the path is tried again");
+            self.try_path(question, now);
+        } else {
+            // Tried when somebody asks.
+            self.paths.pairs.remove(&pair);
+        }
+        // Those that wait for the trial take the tunnel until it has ended.
+        self.take_back(&questions);
+        for question in &questions {
+            self.answer_question(question, now);
+        }
+    }
+
+    /// Pairs that failed may be tried again; they are as soon as somebody connects.
+    pub(super) fn paths_tick(&mut self, now: Instant) {
+        for pair in self.paths.due(now) {
+            let questions = self.answers.take_pair(pair);
+            self.take_back(&questions);
+        }
     }
 }

@@ -83,7 +83,7 @@ impl Client {
 }
 
 async fn run(mut worker: Worker) {
-    let mut backoff = Backoff::new();
+    let mut backoff = Backoff::default();
     loop {
         let mut session = Session::new(&mut worker);
         let ended = session.run().await;

@@ -1,10 +1,10 @@
 //! What was received: names and versions, and the difference that a response makes. Pure; no I/O.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use prost_types::Any;
-use warren_core::policy::PolicyKey;
+use warren_core::policy::{PolicyKey, PolicyScope};
 use warren_core::service::ServiceKey;
 use warren_core::workload::Uid;
 
@@ -56,6 +56,8 @@ pub(super) struct Inventory {
     addresses: HashMap<String, Entry>,
     /// An object can be known by several names; it is gone when the last one is.
     names: HashMap<Object, u32>,
+    /// Policies of which there is no version that could be read.
+    unreadable: BTreeMap<String, (PolicyKey, PolicyScope)>,
     synced: [bool; 2],
     counts: Counts,
     texts: Interner,
@@ -108,8 +110,15 @@ impl Inventory {
                 applied.present.extend(resource.aliases);
             }
             match result {
-                Ok(()) => applied.accepted.push(resource.name),
+                Ok(()) => {
+                    self.readable(kind, &resource.name, &mut applied.update);
+                    applied.accepted.push(resource.name);
+                }
                 Err(e) => {
+                    if kind == Kind::Policies {
+                        let any = resource.resource.unwrap_or_default();
+                        self.unreadable(&resource.name, &any, &mut applied.update);
+                    }
                     applied.update.rejected.push(e.clone());
                     applied.rejected.push((resource.name, e));
                 }
@@ -119,6 +128,7 @@ impl Inventory {
             if let Some(entry) = self.entries(kind).remove(&name) {
                 self.release(entry.object, &mut applied.update);
             }
+            self.readable(kind, &name, &mut applied.update);
             if list_names {
                 applied.absent.push(name.clone());
             }
@@ -144,9 +154,20 @@ impl Inventory {
             Kind::Policies => &self.policies,
             Kind::Addresses => &self.addresses,
         };
+        // Told as well, without a version: so the controller sends them again, or says that they are gone.
+        let unreadable = self
+            .unreadable
+            .keys()
+            .filter(move |_| kind == Kind::Policies);
         entries
             .iter()
             .map(|(name, e)| (name.clone(), e.version.clone()))
+            .chain(unreadable.map(|name| (name.clone(), String::new())))
+    }
+
+    /// Policies without a version that could be read, and what they may cover.
+    pub fn closed(&self) -> &BTreeMap<String, (PolicyKey, PolicyScope)> {
+        &self.unreadable
     }
 
     /// How many objects are known.
@@ -203,6 +224,37 @@ impl Inventory {
         Ok(())
     }
 
+    /// A policy without an earlier version cannot be read.
+    fn unreadable(&mut self, name: &str, any: &Any, update: &mut Update) {
+        if self.policies.contains_key(name) {
+            return;
+        }
+        let covers = codec::unreadable_policy(name, any);
+        let before = self.unreadable.insert(name.to_owned(), covers.clone());
+        if before.as_ref() == Some(&covers) {
+            return;
+        }
+        tracing::warn!(
+            policy = name,
+            "a policy cannot be read: {}",
+            describe_closed(&covers)
+        );
+        update.readable.extend(before.map(|(key, _)| key));
+        update.unreadable.push(covers);
+    }
+
+    fn readable(&mut self, kind: Kind, name: &str, update: &mut Update) {
+        if kind == Kind::Policies
+            && let Some((key, _)) = self.unreadable.remove(name)
+        {
+            tracing::info!(
+                policy = name,
+                "a policy that could not be read holds nothing closed any more"
+            );
+            update.readable.push(key);
+        }
+    }
+
     fn remember(&mut self, kind: Kind, resource: &Resource, object: Object, update: &mut Update) {
         let names = self.names.entry(object.clone()).or_insert(0);
         if *names == 0 {
@@ -247,6 +299,17 @@ impl Inventory {
         update
             .removed_services
             .retain(|k| !names.contains_key(&Object::Service(k.clone())));
+    }
+}
+
+/// What an unreadable policy closes, for people.
+pub(super) fn describe_closed((key, scope): &(PolicyKey, PolicyScope)) -> String {
+    match scope {
+        PolicyScope::Mesh => "the whole mesh takes no new connections".into(),
+        PolicyScope::Namespace => {
+            format!("the namespace {} takes no new connections", key.namespace)
+        }
+        PolicyScope::Selector => "the pods that it selects take no new connections".into(),
     }
 }
 

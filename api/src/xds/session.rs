@@ -298,6 +298,9 @@ impl<'a> Session<'a> {
                 status.rejected.insert(name.clone(), error.clone());
             }
         }
+        if status.closed != *inventory.closed() {
+            status.closed.clone_from(inventory.closed());
+        }
         status.workloads = counts.workloads;
         status.services = counts.services;
         status.policies = counts.policies;

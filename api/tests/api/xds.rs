@@ -14,6 +14,7 @@ use crate::server::{Trust, serve};
 use bench::{Ads, Bench, LIMIT, addresses, next, policies, policy, start, workload};
 
 mod bench;
+mod unreadable;
 
 #[tokio::test]
 async fn first_sync_is_acknowledged_policies_first() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use warren_admin::types::{ComponentStatus, Warning, XdsStatus};
+use warren_admin::types::{ComponentStatus, RejectedResource, Warning, XdsStatus};
 
 use crate::ask::{self, Answer};
 use crate::output::{self, Located, Table, age, or_dash};
@@ -152,11 +152,15 @@ fn troubles(report: &Report) -> String {
             if let (false, Some(error)) = (xds.connected, &xds.last_error) {
                 lines.push(format!("{from} has no connection to the controller: {error}; what it knows stays in force"));
             }
-            lines.extend(
-                xds.rejected
-                    .iter()
-                    .map(|r| format!("{from} refused {}: {}", r.resource, r.error)),
-            );
+            let closes = |r: &RejectedResource| {
+                r.closes
+                    .as_ref()
+                    .map(|c| format!("; until it can be read, {c}"))
+            };
+            lines.extend(xds.rejected.iter().map(|r| {
+                let closes = closes(r).unwrap_or_default();
+                format!("{from} refused {}: {}{closes}", r.resource, r.error)
+            }));
         }
         let nacks = item
             .clients

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,6 +25,9 @@ use crate::tls::Peer;
 
 /// Largest request: a client that connects again lists all that it has.
 pub const MAX_REQUEST: usize = 64 << 20;
+
+/// Longest life of a stream, whatever its token says.
+const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 
 /// Who may open a stream: `<namespace>/<service account>`, `<namespace>/*` or `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +84,9 @@ impl Discovery {
         });
         tracing::info!(address = %peer.0, node = %caller.node, account = %caller.account(), "xDS client connected");
         let (sender, receiver) = mpsc::channel(QUEUE);
+        let left = caller.until.duration_since(SystemTime::now());
         let stream = Stream {
+            until: Instant::now() + left.unwrap_or_default().min(LONGEST),
             store: self.store.clone(),
             registration,
             metrics: self.metrics.clone(),

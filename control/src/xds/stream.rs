@@ -31,6 +31,8 @@ pub struct Stream {
     pub metrics: Metrics,
     /// Ends all streams.
     pub stop: CancellationToken,
+    /// When the token that opened it is no longer taken.
+    pub until: Instant,
 }
 
 type Sender = mpsc::Sender<Result<Push, Status>>;
@@ -42,6 +44,7 @@ enum Event {
     Wake,
     Stuck,
     Closed,
+    Expired,
     Stop,
 }
 
@@ -73,10 +76,11 @@ impl Stream {
         let mut nonce = 0_u64;
         let mut progress = Instant::now();
         loop {
-            let event = next(
-                requests, responses, &mut head, &mut queue, &session, progress, &self.stop,
-            )
-            .await;
+            let event = self
+                .next(
+                    requests, responses, &mut head, &mut queue, &session, progress,
+                )
+                .await;
             match event {
                 Event::Request(Ok(Some(request))) => self.request(&mut session, *request)?,
                 Event::Request(Ok(None)) | Event::Closed => return Ok(()),
@@ -88,6 +92,11 @@ impl Stream {
                         "took no response for {} s",
                         STUCK.as_secs()
                     )));
+                }
+                Event::Expired => {
+                    return Err(Status::unauthenticated(
+                        "the token that opened this stream has expired: open another one with its successor",
+                    ));
                 }
                 Event::Stop => return Err(Status::unavailable("the controller shuts down")),
             }
@@ -105,6 +114,37 @@ impl Stream {
                     progress = Instant::now();
                 }
             }
+        }
+    }
+
+    async fn next(
+        &self,
+        requests: &mut Streaming<DeltaDiscoveryRequest>,
+        responses: &Sender,
+        head: &mut watch::Receiver<Head>,
+        queue: &mut VecDeque<Push>,
+        session: &Session,
+        progress: Instant,
+    ) -> Event {
+        let waiting = !queue.is_empty();
+        let now = Instant::now();
+        let (deadline, at_deadline) = match session.wake(now) {
+            _ if waiting => (Some(progress + STUCK), Event::Stuck),
+            wake => (wake, Event::Wake),
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => Event::Stop,
+            () = sleep_until(Some(self.until)) => Event::Expired,
+            request = requests.message() => Event::Request(request.map(|r| r.map(Box::new))),
+            permit = responses.reserve(), if waiting => match (permit, queue.pop_front()) {
+                (Ok(permit), Some(push)) => {
+                    permit.send(Ok(push));
+                    Event::Sent
+                }
+                _ => Event::Closed,
+            },
+            _ = head.changed(), if !waiting => Event::Changed,
+            () = sleep_until(deadline) => at_deadline,
         }
     }
 
@@ -140,36 +180,6 @@ impl Stream {
             bytes,
             changed_at.elapsed(),
         );
-    }
-}
-
-async fn next(
-    requests: &mut Streaming<DeltaDiscoveryRequest>,
-    responses: &Sender,
-    head: &mut watch::Receiver<Head>,
-    queue: &mut VecDeque<Push>,
-    session: &Session,
-    progress: Instant,
-    stop: &CancellationToken,
-) -> Event {
-    let waiting = !queue.is_empty();
-    let now = Instant::now();
-    let (deadline, at_deadline) = match session.wake(now) {
-        _ if waiting => (Some(progress + STUCK), Event::Stuck),
-        wake => (wake, Event::Wake),
-    };
-    tokio::select! {
-        () = stop.cancelled() => Event::Stop,
-        request = requests.message() => Event::Request(request.map(|r| r.map(Box::new))),
-        permit = responses.reserve(), if waiting => match (permit, queue.pop_front()) {
-            (Ok(permit), Some(push)) => {
-                permit.send(Ok(push));
-                Event::Sent
-            }
-            _ => Event::Closed,
-        },
-        _ = head.changed(), if !waiting => Event::Changed,
-        () = sleep_until(deadline) => at_deadline,
     }
 }
 

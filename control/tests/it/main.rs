@@ -14,4 +14,5 @@ mod policy_reach;
 mod scale;
 mod store;
 mod xds;
+mod xds_expiry;
 mod xds_raw;

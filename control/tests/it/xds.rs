@@ -53,8 +53,12 @@ impl Client {
             .expect("the stream is open")
     }
 
+    pub async fn message(&mut self) -> Result<Option<DeltaDiscoveryResponse>, Status> {
+        self.responses.message().await
+    }
+
     /// Nothing arrives for a while.
-    async fn quiet(&mut self) {
+    pub async fn quiet(&mut self) {
         let response =
             tokio::time::timeout(Duration::from_millis(300), self.responses.message()).await;
         assert!(response.is_err(), "{response:?}");

@@ -16,6 +16,8 @@ pub(super) struct PolicyStore {
     of_namespace: HashMap<Arc<str>, BTreeMap<PolicyKey, Arc<Policy>>>,
     /// Kept for unknown policies too: a workload may be heard of first.
     named_by: Groups<PolicyKey, Uid>,
+    /// Policies that exist and cannot be read: what they may cover is closed. Few, if any.
+    unreadable: BTreeMap<PolicyKey, PolicyScope>,
 }
 
 impl PolicyStore {
@@ -62,6 +64,21 @@ impl PolicyStore {
         reach
     }
 
+    pub(super) fn close(&mut self, key: PolicyKey, scope: PolicyScope) -> Reach {
+        let mut reach = self.reopen(&key);
+        scope_reach(&key, scope, &mut reach);
+        self.unreadable.insert(key, scope);
+        reach
+    }
+
+    pub(super) fn reopen(&mut self, key: &PolicyKey) -> Reach {
+        let mut reach = Reach::default();
+        if let Some(scope) = self.unreadable.remove(key) {
+            scope_reach(key, scope, &mut reach);
+        }
+        reach
+    }
+
     pub(super) fn name(&mut self, workload: &Workload) {
         for key in &workload.policies {
             self.named_by.insert(key.clone(), workload.uid.clone());
@@ -82,6 +99,14 @@ impl PolicyStore {
         if let Some(missing) = dest.policies.iter().find(|key| !self.all.contains_key(key)) {
             return Err(missing.clone());
         }
+        let covers = |(key, scope): &(&PolicyKey, &PolicyScope)| match scope {
+            PolicyScope::Mesh => true,
+            PolicyScope::Namespace => key.namespace == dest.namespace,
+            PolicyScope::Selector => false,
+        };
+        if let Some((unreadable, _)) = self.unreadable.iter().find(covers) {
+            return Err(unreadable.clone());
+        }
         let of_namespace = self.of_namespace.get(&dest.namespace);
         let by_scope = self
             .of_mesh
@@ -99,13 +124,7 @@ impl PolicyStore {
 
     /// Adds the destinations of `policy`.
     fn reach(&self, policy: &Policy, reach: &mut Reach) {
-        match policy.scope {
-            PolicyScope::Mesh => reach.mesh = true,
-            PolicyScope::Namespace if !reach.namespaces.contains(&policy.key.namespace) => {
-                reach.namespaces.push(policy.key.namespace.clone());
-            }
-            PolicyScope::Namespace | PolicyScope::Selector => {}
-        }
+        scope_reach(&policy.key, policy.scope, reach);
         if reach.workloads.is_empty() {
             reach
                 .workloads
@@ -119,5 +138,17 @@ impl PolicyStore {
             && self.of_mesh.is_empty()
             && self.of_namespace.is_empty()
             && self.named_by.len() == 0
+            && self.unreadable.is_empty()
+    }
+}
+
+/// Adds the destinations that a policy of this name covers by scope.
+fn scope_reach(key: &PolicyKey, scope: PolicyScope, reach: &mut Reach) {
+    match scope {
+        PolicyScope::Mesh => reach.mesh = true,
+        PolicyScope::Namespace if !reach.namespaces.contains(&key.namespace) => {
+            reach.namespaces.push(key.namespace.clone());
+        }
+        PolicyScope::Namespace | PolicyScope::Selector => {}
     }
 }

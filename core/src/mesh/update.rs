@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Change, Mesh};
 use crate::address::NetworkAddress;
-use crate::policy::{Policy, PolicyKey};
+use crate::policy::{Policy, PolicyKey, PolicyScope};
 use crate::service::{Service, ServiceKey};
 use crate::workload::{Health, Uid, Workload};
 
@@ -86,6 +86,23 @@ impl Mesh {
     pub fn remove_policy(&mut self, key: &PolicyKey) -> Change {
         Change {
             policies: self.policies.remove(key),
+            ..Change::default()
+        }
+    }
+
+    /// Notes a policy that exists and cannot be read: it may be a DENY, so what its scope covers takes no new connections until
+    /// [`Self::reopen`]. Those that select workloads need no such note: the workloads name them.
+    pub fn close(&mut self, key: PolicyKey, scope: PolicyScope) -> Change {
+        Change {
+            policies: self.policies.close(key, scope),
+            ..Change::default()
+        }
+    }
+
+    /// A policy that could not be read can be now, or is gone.
+    pub fn reopen(&mut self, key: &PolicyKey) -> Change {
+        Change {
+            policies: self.policies.reopen(key),
             ..Change::default()
         }
     }

@@ -22,7 +22,7 @@ pub enum Reason {
     DeniedBy(PolicyKey),
     /// ALLOW policies are present and none matched.
     NoAllowMatched,
-    /// The workload names a policy that is not known (yet): closed.
+    /// A policy that covers the workload is not known (yet), or cannot be read: closed.
     UnknownPolicy(PolicyKey),
 }
 
@@ -51,6 +51,11 @@ impl Decision {
     /// Whether the connection may go on.
     pub fn is_allowed(&self) -> bool {
         self.outcome == Outcome::Allow
+    }
+
+    /// Whether a connection that was allowed before is forbidden now. What is merely not known closes to new connections only.
+    pub fn ends_connections(&self) -> bool {
+        self.outcome == Outcome::Deny && !matches!(self.reason, Reason::UnknownPolicy(_))
     }
 
     /// The decision where `missing` covers the destination but is not known: closed, since it may be a DENY.

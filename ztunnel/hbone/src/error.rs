@@ -90,6 +90,9 @@ pub enum HandshakeError {
     /// The server takes no more at once.
     #[error("too many handshakes are under way, in all or with this peer")]
     TooMany,
+    /// The server takes no more of this peer.
+    #[error("this peer has too many connections to the pod already (--max-peer-connections)")]
+    TooManyConnections,
     /// Too slow.
     #[error("the peer did not finish its handshake in time")]
     Timeout,
@@ -111,6 +114,7 @@ impl HandshakeError {
             Self::NoAlpn => "no_alpn",
             Self::NoCertificate(_) => "no_certificate",
             Self::TooMany => "too_many",
+            Self::TooManyConnections => "too_many_connections",
             Self::Timeout => "timeout",
             Self::Io(_) => "io",
             Self::Http2(_) => "http2",

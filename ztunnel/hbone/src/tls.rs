@@ -1,6 +1,7 @@
 //! Mutual TLS 1.3 with workload identities: certificates, roots, both handshakes.
 
 mod cert;
+mod farewell;
 mod handshake;
 mod stream;
 mod trust;

@@ -155,6 +155,45 @@ async fn a_client_without_a_certificate_is_refused() {
     );
 }
 
+/// A client goes first in TLS 1.3: what it has sent by then must not turn the answer into a reset.
+#[tokio::test]
+async fn a_refused_client_that_goes_on_sending_gets_the_alert() {
+    let ca = Ca::new();
+    let mut server = Server::start(&ca, ca.issue(&spiffe("web"))).await;
+    let mut tls = bare_client(&ca, server.addr, &[b"h2"], None)
+        .await
+        .expect("the client goes first");
+    for _ in 0..8 {
+        tls.write_all(&[0; 4096]).await.expect("it is still read");
+        tls.flush().await.expect("it is still read");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let error = tls.read(&mut [0]).await.expect_err("refused");
+    assert!(
+        error.to_string().contains("CertificateRequired"),
+        "{error:?}"
+    );
+    drop(tls);
+    server_end(&mut server).await;
+}
+
+#[tokio::test]
+async fn a_refused_client_that_never_stops_is_left_in_time() {
+    let ca = Ca::new();
+    let mut server = Server::start(&ca, ca.issue(&spiffe("web"))).await;
+    let mut tls = bare_client(&ca, server.addr, &[b"h2"], None)
+        .await
+        .expect("the client goes first");
+    let began = tokio::time::Instant::now();
+    let sending =
+        async { while tls.write_all(&[0; 4096]).await.is_ok() && tls.flush().await.is_ok() {} };
+    timeout(Duration::from_secs(5), sending)
+        .await
+        .expect("cut off");
+    assert!(began.elapsed() < Duration::from_millis(1500));
+    server_end(&mut server).await;
+}
+
 #[tokio::test]
 async fn certificates_need_exactly_one_identity() {
     let ca = Ca::new();

@@ -8,6 +8,7 @@ use http::StatusCode;
 use tokio::net::TcpStream;
 use warren_core::address::{canonical, canonical_socket};
 use warren_core::policy::Connection;
+use warren_core::workload::Uid;
 use warren_core::{Identity, Workload};
 use warren_hbone::{Authority, ConnectRequest, Handler, HandshakeError, headers, serve, tls};
 
@@ -15,11 +16,14 @@ use super::deliver::deliver;
 use super::{Known, baggage, relay};
 use crate::context::{Context, PATIENCE};
 use crate::net;
+use crate::places::Place;
 use crate::pods::Pod;
 use crate::record::{Direction, End, Flag, Info, Open, Party, Security};
 
 /// The virtual ports of a pod, which no application can have.
 const RESERVED: [u16; 3] = [15001, 15006, 15008];
+
+type PeerPlace = Place<(Uid, Identity, IpAddr)>;
 
 /// Handles a connection accepted from the HBONE listener of `pod`.
 pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, tcp: TcpStream, peer: SocketAddr) {
@@ -30,7 +34,7 @@ pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, tcp: TcpStream, peer: Socke
     let Ok(local) = local else { return };
     // Boxed, so that a connection does not hold the room of its handshake for all its life.
     match Box::pin(accept(&cx, &pod, tcp, peer.ip())).await {
-        Ok(tls) => {
+        Ok((tls, _place)) => {
             cx.metrics.handshakes.inc();
             let side = Side {
                 cx: cx.clone(),
@@ -58,9 +62,9 @@ async fn accept(
     pod: &Pod,
     tcp: TcpStream,
     peer: IpAddr,
-) -> Result<tls::Accepted<tls::Encrypted<TcpStream>>, HandshakeError> {
+) -> Result<(tls::Accepted<tls::Encrypted<TcpStream>>, PeerPlace), HandshakeError> {
     net::bound_if_near(&tcp);
-    let _place = cx.handshakes.begin(peer).ok_or(HandshakeError::TooMany)?;
+    let _place = cx.handshakes.take(peer).ok_or(HandshakeError::TooMany)?;
     let unknown = || HandshakeError::NoCertificate("the controller does not know this pod".into());
     let workload = cx
         .state
@@ -72,7 +76,13 @@ async fn accept(
         .get(&workload.identity(), PATIENCE)
         .await
         .map_err(HandshakeError::NoCertificate)?;
-    tls::accept(tcp, &cert, &cx.trust, cx.limits.handshake).await
+    let tls = tls::accept(tcp, &cert, &cx.trust, cx.limits.handshake).await?;
+    let key = (pod.uid.clone(), tls.peer.clone(), peer);
+    let place = cx
+        .peers
+        .take(key)
+        .ok_or(HandshakeError::TooManyConnections)?;
+    Ok((tls, place))
 }
 
 /// One connection of a peer.

@@ -113,6 +113,7 @@ async fn carry(cx: &Arc<Context>, pod: &Arc<Pod>, client: TcpStream, ask: Ask) {
         if let Hop::Own(to) = route.hop {
             return to_itself(cx, pod, client, &ask, &route, to).await;
         }
+        let _outside = matches!(route.hop, Hop::Plain(_)).then(|| pod.outside(ask.peer));
         // Boxed, so that a connection does not hold the room of its handshake for all its life.
         match Box::pin(connect(cx, pod, &ask, &route, &mut client)).await {
             Ok(leg) => {

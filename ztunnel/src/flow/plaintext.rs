@@ -36,21 +36,37 @@ pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, client: TcpStream, peer: So
     };
     let open = decide(&cx, peer, to, &workload);
     if let Some(source) = cx.pods.by_ip(peer.ip()) {
-        // Captured pods send plaintext only as direct flows, which the kernel recognises before they come here.
-        cx.missed.note(peer.ip(), to.ip());
-        if let Some(held_back) = cx.complaints.pass() {
-            tracing::warn!(held_back, pod = %pod.uid, %peer, source = %source.uid, "a direct flow was not recognised by the kernel; reset");
-        }
-        return open.finish(End::failed(
-            Flag::MissedDirect,
-            "a direct flow that the kernel did not recognise",
-        ));
+        return unexpected(&cx, &pod, &source, open);
     }
     if open.live().info.verdict.allowed != Some(true) {
         let reason = open.live().info.verdict.reason.clone();
         return open.finish(End::failed(Flag::Denied, reason));
     }
     carry(&cx, &pod, client, open, peer, to).await;
+}
+
+/// Plaintext from a captured pod of this node: only direct flows are, and the kernel recognises them before they come here.
+fn unexpected(cx: &Context, pod: &Pod, source: &Pod, open: Open) {
+    let (peer, to) = {
+        let info = &open.live().info;
+        (info.source.address, info.destination.address)
+    };
+    let (flag, why) = if source.speaks_plain_from(peer) {
+        (
+            Flag::UnknownAddress,
+            "the pod asked for an address that the mesh does not know (yet), and that leads into the mesh: a Service that is new?",
+        )
+    } else {
+        cx.missed.note(peer.ip(), to.ip());
+        (
+            Flag::MissedDirect,
+            "a direct flow that the kernel did not recognise",
+        )
+    };
+    if let Some(held_back) = cx.complaints.pass() {
+        tracing::warn!(held_back, pod = %pod.uid, %peer, source = %source.uid, "plaintext from an enrolled pod is reset: {why}");
+    }
+    open.finish(End::failed(flag, why));
 }
 
 fn decide(cx: &Context, peer: SocketAddr, to: SocketAddr, workload: &Arc<Workload>) -> Open {

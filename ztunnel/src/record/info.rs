@@ -101,7 +101,7 @@ impl From<Decision> for Verdict {
             Reason::NoPolicy => "no ALLOW policy covers the destination".into(),
             Reason::DeniedBy(p) => format!("denied by {p}"),
             Reason::NoAllowMatched => "no ALLOW policy matches".into(),
-            Reason::UnknownPolicy(p) => format!("policy {p} is named but not known yet"),
+            Reason::UnknownPolicy(p) => format!("policy {p} is not known yet, or cannot be read"),
         };
         Self {
             allowed: Some(d.outcome == Outcome::Allow),
@@ -162,6 +162,8 @@ pub enum Flag {
     Drain,
     /// A direct flow that the kernel should have recognised.
     MissedDirect,
+    /// What was taken to be outside the mesh led into it.
+    UnknownAddress,
 }
 
 impl Flag {
@@ -177,6 +179,7 @@ impl Flag {
             Self::Reset => "RESET",
             Self::Drain => "DRAIN",
             Self::MissedDirect => "MISSED_DIRECT",
+            Self::UnknownAddress => "UNKNOWN_ADDRESS",
         }
     }
 }

@@ -208,7 +208,7 @@ impl Registry {
                     continue;
                 };
                 let decision = mesh.decide(&question, dest);
-                if !decision.is_allowed() && live.end_by(decision.into()) {
+                if decision.ends_connections() && live.end_by(decision.into()) {
                     ended += 1;
                     self.denied(live);
                 }

@@ -36,6 +36,7 @@ use warren_ztunnel::certs::{Certs, Issuer};
 use warren_ztunnel::context::Context;
 use warren_ztunnel::lanes::Lanes;
 use warren_ztunnel::net::{Kernel, OriginalDestination, SocketMaker};
+use warren_ztunnel::places::Places;
 use warren_ztunnel::pods::Pod;
 use warren_ztunnel::record::{Format, Keeper, LogWriter, Metrics};
 use warren_ztunnel::{control, listen, state::State};
@@ -44,6 +45,8 @@ pub const WEB: &str = "10.7.0.1";
 pub const SHOPPER: &str = "10.7.0.2";
 pub const LEGACY: &str = "10.7.0.3";
 pub const SECOND: &str = "10.7.0.4";
+/// What a pod takes of one peer.
+pub const PEER_CONNECTIONS: usize = 8;
 pub const VIP: &str = "10.7.9.1";
 
 /// Runs a test on a thread with a network namespace of its own.
@@ -70,7 +73,8 @@ pub fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
     });
 }
 
-fn ip(args: &str) {
+/// The `ip` command, in the test's own namespace.
+pub fn ip(args: &str) {
     let status = Command::new("ip")
         .args(args.split(' '))
         .status()
@@ -269,7 +273,8 @@ impl World {
             registry,
             metrics: family,
             complaints: Default::default(),
-            handshakes: Default::default(),
+            handshakes: warren_ztunnel::context::handshakes(),
+            peers: Places::new(usize::MAX, PEER_CONNECTIONS),
             affinity: AffinityTable::new(16).into(),
             drain: CancellationToken::new(),
             drain_limit: Duration::from_millis(300),

@@ -72,26 +72,106 @@ fn what_cannot_be_decided_takes_the_tunnel() {
     assert_eq!(ask(&mut rig, 4), VERDICT_TUNNEL);
 }
 
+fn generation(rig: &Rig) -> u64 {
+    rig.node.kernel.config.generation
+}
+
+fn policy(policy: Policy) -> Update {
+    Update {
+        policies: vec![Arc::new(policy)],
+        ..Update::default()
+    }
+}
+
 #[test]
-fn readiness_changes_nothing_but_policy_and_identity_make_a_new_generation() {
+fn only_the_end_of_a_direct_verdict_makes_a_new_generation() {
     let mut rig = rig();
-    let generation = |rig: &Rig| rig.node.kernel.config.generation;
+    assert_eq!(ask(&mut rig, 4), VERDICT_DIRECT);
     let before = generation(&rig);
     let mut unready = workload("api", "10.0.0.2");
     unready.health = warren_core::workload::Health::Unhealthy;
     rig.workloads(vec![unready]);
     rig.workloads(vec![workload("elsewhere", "10.9.0.1")]);
-    assert_eq!(generation(&rig), before);
     let mut renamed = workload("api", "10.0.0.2");
     renamed.service_account = "other".into();
     rig.workloads(vec![renamed]);
+    let mut nothing = deny_all();
+    nothing.rules.clear();
+    rig.xds(policy(nothing));
+    assert_eq!(generation(&rig), before, "the verdict still holds");
+    let asked = question(&rig, 4);
+    assert_eq!(rig.node.kernel.verdicts[&asked].verdict, VERDICT_DIRECT);
+    let cleared = rig.node.kernel.cleared;
+    rig.xds(policy(deny_all()));
     assert_eq!(generation(&rig), before + 1);
+    assert_eq!(rig.node.kernel.cleared, cleared + 1);
+    assert_eq!(
+        rig.node.kernel.verdicts[&asked].generation, before,
+        "void, and not given anew"
+    );
+    assert_eq!(ask(&mut rig, 4), VERDICT_TUNNEL);
+}
+
+#[test]
+fn a_new_generation_keeps_the_verdicts_that_hold() {
+    let mut rig = rig();
+    rig.enrolled("log", "10.0.0.3");
+    assert_eq!(ask(&mut rig, 4), VERDICT_DIRECT);
+    let to_log = VerdictKey {
+        destination: rig.number("log"),
+        ..question(&rig, 4)
+    };
+    rig.send(Input::Wanted(vec![to_log]));
+    let mut off = workload("api", "10.0.0.2");
+    off.direct_flows_off = true;
+    rig.workloads(vec![off]);
+    let kept = rig.node.kernel.verdicts[&to_log];
+    assert_eq!(
+        (kept.generation, kept.verdict),
+        (generation(&rig), VERDICT_DIRECT)
+    );
+    assert_ne!(
+        rig.node.kernel.verdicts[&question(&rig, 4)].generation,
+        generation(&rig)
+    );
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_closes_to_new_flows_only() {
+    let mut rig = rig();
+    assert_eq!(ask(&mut rig, 4), VERDICT_DIRECT);
+    rig.node.kernel.direct = vec![flow(&rig)];
+    let before = generation(&rig);
+    let garbled = PolicyKey::new("shop", "garbled");
+    let update = Update {
+        unreadable: vec![(garbled.clone(), PolicyScope::Namespace)],
+        ..Update::default()
+    };
+    rig.node.handle(Input::Xds(Box::new(update)), rig.now);
+    assert!(destroyed(&mut rig.node).is_empty());
+    assert_eq!(generation(&rig), before + 1);
+    assert_eq!(ask(&mut rig, 4), VERDICT_TUNNEL);
     rig.xds(Update {
-        policies: vec![Arc::new(deny_all())],
+        readable: vec![garbled],
         ..Update::default()
     });
-    assert_eq!(generation(&rig), before + 2);
+    assert_eq!(ask(&mut rig, 4), VERDICT_DIRECT);
+}
+
+#[test]
+fn what_took_the_tunnel_is_asked_again_after_a_change() {
+    let mut rig = rig();
+    rig.xds(policy(deny_all()));
     assert_eq!(ask(&mut rig, 4), VERDICT_TUNNEL);
+    let before = generation(&rig);
+    rig.xds(Update {
+        removed_policies: vec![deny_all().key],
+        ..Update::default()
+    });
+    assert_eq!(generation(&rig), before);
+    let asked = question(&rig, 4);
+    assert!(!rig.node.kernel.verdicts.contains_key(&asked));
+    assert_eq!(ask(&mut rig, 4), VERDICT_DIRECT);
 }
 
 #[test]
@@ -138,9 +218,16 @@ fn a_pair_is_tried_first_and_takes_the_tunnel_where_that_fails() {
         Err("it arrived from the node".into()),
     ));
     assert_eq!(rig.node.kernel.verdicts[&asked].verdict, VERDICT_TUNNEL);
-    assert_eq!(rig.node.kernel.verdicts[&own].verdict, VERDICT_TUNNEL);
+    assert!(
+        !rig.node.kernel.verdicts.contains_key(&own),
+        "nothing is said about the trial's port any more"
+    );
     assert_eq!(ask(&mut rig, 4), VERDICT_TUNNEL, "remembered");
-    rig.now += Duration::from_secs(301);
+    rig.pass(Duration::from_secs(31));
+    assert!(
+        !rig.node.kernel.verdicts.contains_key(&asked),
+        "the kernel asks again"
+    );
     rig.trials = Some(Ok(()));
     assert_eq!(
         ask(&mut rig, 4),
@@ -149,44 +236,85 @@ fn a_pair_is_tried_first_and_takes_the_tunnel_where_that_fails() {
     );
 }
 
+fn miss(rig: &mut Rig) {
+    rig.say(
+        1,
+        warren_api::node::ToAgent::MissedDirect {
+            source: "10.0.0.1".parse().unwrap(),
+            destination: "10.0.0.2".parse().unwrap(),
+        },
+    );
+}
+
 #[test]
-fn a_flow_that_was_not_recognised_sends_its_pair_through_the_tunnel() {
+fn a_flow_that_was_not_recognised_repeats_the_trial() {
+    let mut rig = rig();
+    let asked = question(&rig, 4);
+    assert_eq!(ask(&mut rig, 4), VERDICT_DIRECT);
+    let before = generation(&rig);
+    rig.now += Duration::from_secs(3);
+    rig.trials = None;
+    miss(&mut rig);
+    assert!(
+        !rig.node.kernel.verdicts.contains_key(&asked),
+        "the tunnel, until the trial has ended"
+    );
+    let trial = rig.pending.pop().expect("a trial");
+    rig.send(Input::TrialEnded(trial, Ok(())));
+    assert_eq!(rig.node.kernel.verdicts[&asked].verdict, VERDICT_DIRECT);
+    assert_eq!(
+        generation(&rig),
+        before,
+        "handshakes of other pairs go on throughout"
+    );
+    rig.now += Duration::from_secs(31);
+    miss(&mut rig);
+    let trial = rig.pending.pop().expect("a trial");
+    rig.send(Input::TrialEnded(
+        trial,
+        Err("it arrived from the node".into()),
+    ));
+    assert_eq!(rig.node.kernel.verdicts[&asked].verdict, VERDICT_TUNNEL);
+}
+
+#[test]
+fn a_pair_that_is_not_recognised_again_takes_the_tunnel() {
     let mut rig = rig();
     assert_eq!(ask(&mut rig, 4), VERDICT_DIRECT);
-    let generation = rig.node.kernel.config.generation;
-    let (source, destination) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
-    rig.say(
-        1,
-        warren_api::node::ToAgent::MissedDirect {
-            source,
-            destination,
-        },
-    );
-    assert_eq!(
-        rig.node.kernel.config.generation, generation,
-        "a change has just closed handshakes"
-    );
     rig.now += Duration::from_secs(3);
-    rig.say(
-        1,
-        warren_api::node::ToAgent::MissedDirect {
-            source,
-            destination,
-        },
-    );
-    assert_eq!(rig.node.kernel.config.generation, generation + 1);
-    assert_eq!(ask(&mut rig, 4), VERDICT_TUNNEL);
+    miss(&mut rig);
+    miss(&mut rig);
+    let asked = question(&rig, 4);
+    assert_eq!(rig.node.kernel.verdicts[&asked].verdict, VERDICT_TUNNEL);
     let back = VerdictKey {
         source: rig.number("api"),
         destination: rig.number("web"),
-        port: 80,
-        family: 4,
+        ..asked
     };
     rig.send(Input::Wanted(vec![back]));
     assert_eq!(
         rig.node.kernel.verdicts[&back].verdict, VERDICT_DIRECT,
         "the other way is not concerned"
     );
+}
+
+#[test]
+fn a_handshake_that_a_new_generation_closed_is_no_doubt_about_its_path() {
+    let mut rig = rig();
+    rig.enrolled("log", "10.0.0.3");
+    assert_eq!(ask(&mut rig, 4), VERDICT_DIRECT);
+    let mut gone = question(&rig, 4);
+    gone.destination = rig.number("log");
+    rig.send(Input::Wanted(vec![gone]));
+    rig.xds(Update {
+        removed_workloads: vec![uid("log")],
+        ..Update::default()
+    });
+    rig.trials = None;
+    miss(&mut rig);
+    assert!(rig.pending.is_empty());
+    let asked = question(&rig, 4);
+    assert_eq!(rig.node.kernel.verdicts[&asked].verdict, VERDICT_DIRECT);
 }
 
 #[test]
@@ -232,13 +360,11 @@ fn destroyed(node: &mut Node<FakeKernel>) -> Vec<HashSet<Pair>> {
 #[test]
 fn denied_flows_are_ended_at_once_and_looked_for_again() {
     let mut rig = rig();
+    assert_eq!(ask(&mut rig, 4), VERDICT_DIRECT);
     rig.node.kernel.direct = vec![flow(&rig)];
     let cleared = rig.node.kernel.cleared;
-    let update = Update {
-        policies: vec![Arc::new(deny_all())],
-        ..Update::default()
-    };
-    rig.node.handle(Input::Xds(Box::new(update)), rig.now);
+    rig.node
+        .handle(Input::Xds(Box::new(policy(deny_all()))), rig.now);
     let pair = (
         "10.0.0.1:40000".parse().unwrap(),
         "10.0.0.2:80".parse().unwrap(),

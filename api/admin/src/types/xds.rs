@@ -43,6 +43,9 @@ pub struct RejectedResource {
     pub resource: String,
     /// Why.
     pub error: String,
+    /// What takes no new connections because of it: a policy without an earlier version may be a DENY.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closes: Option<String>,
 }
 
 impl From<&xds::Status> for XdsStatus {
@@ -50,6 +53,7 @@ impl From<&xds::Status> for XdsStatus {
         let rejected = s.rejected.iter().map(|(resource, error)| RejectedResource {
             resource: resource.clone(),
             error: error.to_string(),
+            closes: s.closes(resource),
         });
         Self {
             connected: s.connected_since.is_some(),

@@ -99,6 +99,34 @@ fn an_unknown_name_closes_until_it_is_known() {
 }
 
 #[test]
+fn what_an_unreadable_policy_may_cover_takes_nothing_new() {
+    let mut mesh = Mesh::default();
+    let web = pod("web", "10.0.0.1");
+    let vault = Workload {
+        namespace: "bank".into(),
+        ..pod("vault", "10.0.0.2")
+    };
+    let garbled = key("garbled");
+    for (scope, web_closed, vault_closed) in [
+        (PolicyScope::Namespace, true, false),
+        (PolicyScope::Mesh, true, true),
+        (PolicyScope::Selector, false, false),
+    ] {
+        let change = mesh.close(garbled.clone(), scope);
+        for (dest, closed) in [(&web, web_closed), (&vault, vault_closed)] {
+            let decision = mesh.decide(&plaintext_to(dest), dest);
+            assert_eq!(!decision.is_allowed(), closed, "{scope:?} {}", dest.name);
+            assert!(!decision.ends_connections(), "it may be no DENY after all");
+            assert!(change.policies.covers(dest) || !closed, "{scope:?}");
+        }
+        let change = mesh.reopen(&garbled);
+        assert!(change.policies.covers(&web) || !web_closed, "{scope:?}");
+        assert!(mesh.decide(&plaintext_to(&web), &web).is_allowed());
+        assert!(mesh.is_clean());
+    }
+}
+
+#[test]
 fn a_policy_that_changes_scope_leaves_the_old_one() {
     let mut mesh = Mesh::default();
     let web = pod("web", "10.0.0.1");

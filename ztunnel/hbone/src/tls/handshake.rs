@@ -16,9 +16,10 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use warren_core::Identity;
 
 use super::cert::{Leaf, WorkloadCert};
+use super::farewell::farewell;
 use super::stream::TlsStream;
 use super::trust::{Expect, Trust};
-use super::verify::{ClientVerifier, ServerVerifier};
+use super::verify::PeerVerifier;
 use super::{ALPN_H2, provider};
 use crate::error::{HandshakeError, PeerRefusal};
 use crate::readahead::ReadAhead;
@@ -56,7 +57,8 @@ pub async fn connect<I: AsyncRead + AsyncWrite + Unpin>(
     established(io, session.into(), cert)
 }
 
-/// Server handshake as `cert`'s workload: the client must show a certificate of our trust domain.
+/// Server handshake as `cert`'s workload: the client must show a certificate of our trust domain. One that is refused is told so by
+/// an alert, and read a moment longer so that it arrives.
 pub async fn accept<I: AsyncRead + AsyncWrite + Unpin>(
     io: I,
     cert: &WorkloadCert,
@@ -65,12 +67,22 @@ pub async fn accept<I: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Accepted<Encrypted<I>>, HandshakeError> {
     let config = server_config(cert, trust).map_err(|e| classify_tls(&e))?;
     let handshake = TlsAcceptor::from(config).accept(ReadAhead::new(io));
-    let (io, session) = timeout(limit, handshake)
+    let ended = timeout(limit, handshake.into_fallible())
         .await
-        .map_err(|_| HandshakeError::Timeout)?
-        .map_err(classify)?
-        .into_inner();
-    established(io, session.into(), cert)
+        .map_err(|_| HandshakeError::Timeout)?;
+    match ended {
+        Ok(stream) => {
+            let (io, session) = stream.into_inner();
+            established(io, session.into(), cert)
+        }
+        Err((error, io)) => {
+            let error = classify(error);
+            if !matches!(error, HandshakeError::Io(_)) {
+                farewell(io).await;
+            }
+            Err(error)
+        }
+    }
 }
 
 fn established<I>(
@@ -95,7 +107,7 @@ fn client_config(
     trust: &Trust,
     expect: Expect,
 ) -> Result<Arc<ClientConfig>, Error> {
-    let verifier = ServerVerifier {
+    let verifier = PeerVerifier {
         roots: trust.roots(),
         trust_domain: cert.identity.trust_domain.clone(),
         expect,
@@ -112,9 +124,10 @@ fn client_config(
 }
 
 fn server_config(cert: &WorkloadCert, trust: &Trust) -> Result<Arc<ServerConfig>, Error> {
-    let verifier = ClientVerifier {
+    let verifier = PeerVerifier {
         roots: trust.roots(),
         trust_domain: cert.identity.trust_domain.clone(),
+        expect: Expect::TrustDomain,
     };
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?

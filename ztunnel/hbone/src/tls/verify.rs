@@ -1,4 +1,4 @@
-//! The two verifiers: chain and expiry by webpki, then the identity; DNS names play no part.
+//! What either side asks of its peer: chain and expiry by webpki, then the identity; DNS names play no part.
 
 use std::sync::Arc;
 
@@ -11,52 +11,58 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError,
     PeerIncompatible, SignatureScheme,
 };
-use warren_core::Identity;
 
 use super::cert::identity_of;
 use super::trust::{Expect, Roots};
 use crate::error::PeerRefusal;
 
-/// What a server asks of its clients.
+/// Checks the certificate of the peer, whichever side that is.
 #[derive(Debug)]
-pub(super) struct ClientVerifier {
-    pub(super) roots: Arc<Roots>,
-    pub(super) trust_domain: Arc<str>,
-}
-
-/// What a client asks of its server.
-#[derive(Debug)]
-pub(super) struct ServerVerifier {
+pub(super) struct PeerVerifier {
     pub(super) roots: Arc<Roots>,
     pub(super) trust_domain: Arc<str>,
     pub(super) expect: Expect,
 }
 
+impl PeerVerifier {
+    /// What follows the chain: the identity.
+    fn check_identity(&self, cert: &CertificateDer<'_>) -> Result<(), Error> {
+        let got = identity_of(cert).map_err(refuse)?;
+        if got.trust_domain != self.trust_domain {
+            let (expected, got) = (self.trust_domain.clone(), got.trust_domain);
+            return Err(refuse(PeerRefusal::WrongTrustDomain { expected, got }));
+        }
+        match &self.expect {
+            Expect::OneOf(ids) if !ids.contains(&got) => {
+                let expected = ids
+                    .iter()
+                    .map(|i| format!("`{i}`"))
+                    .collect::<Vec<_>>()
+                    .join(" or ");
+                Err(refuse(PeerRefusal::UnexpectedIdentity { expected, got }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.roots
+            .clients
+            .verify_tls13_signature(message, cert, dss)
+    }
+
+    fn schemes(&self) -> Vec<SignatureScheme> {
+        self.roots.clients.supported_verify_schemes()
+    }
+}
+
 fn refuse(r: PeerRefusal) -> Error {
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(r))))
-}
-
-fn check_domain(cert: &CertificateDer<'_>, ours: &Arc<str>) -> Result<Identity, Error> {
-    let got = identity_of(cert).map_err(refuse)?;
-    if got.trust_domain != *ours {
-        let (expected, got) = (ours.clone(), got.trust_domain);
-        return Err(refuse(PeerRefusal::WrongTrustDomain { expected, got }));
-    }
-    Ok(got)
-}
-
-fn check_expected(got: Identity, expect: &Expect) -> Result<(), Error> {
-    match expect {
-        Expect::OneOf(ids) if !ids.contains(&got) => {
-            let expected = ids
-                .iter()
-                .map(|i| format!("`{i}`"))
-                .collect::<Vec<_>>()
-                .join(" or ");
-            Err(refuse(PeerRefusal::UnexpectedIdentity { expected, got }))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Another mesh's root may have the same name as ours: then the issuer is found and its signature is wrong.
@@ -73,7 +79,7 @@ fn no_tls12() -> Error {
     Error::PeerIncompatible(PeerIncompatible::Tls13RequiredForQuic)
 }
 
-impl ClientCertVerifier for ClientVerifier {
+impl ClientCertVerifier for PeerVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -89,7 +95,7 @@ impl ClientCertVerifier for ClientVerifier {
             .clients
             .verify_client_cert(end_entity, intermediates, now)
             .map_err(wrong_issuer)?;
-        check_domain(end_entity, &self.trust_domain)?;
+        self.check_identity(end_entity)?;
         Ok(ok)
     }
 
@@ -108,17 +114,15 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.roots
-            .clients
-            .verify_tls13_signature(message, cert, dss)
+        self.check_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.roots.clients.supported_verify_schemes()
+        self.schemes()
     }
 }
 
-impl ServerCertVerifier for ServerVerifier {
+impl ServerCertVerifier for PeerVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -137,7 +141,7 @@ impl ServerCertVerifier for ServerVerifier {
             algorithms.all,
         )
         .map_err(wrong_issuer)?;
-        check_expected(check_domain(end_entity, &self.trust_domain)?, &self.expect)?;
+        self.check_identity(end_entity)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -156,12 +160,10 @@ impl ServerCertVerifier for ServerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.roots
-            .clients
-            .verify_tls13_signature(message, cert, dss)
+        self.check_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.roots.clients.supported_verify_schemes()
+        self.schemes()
     }
 }

@@ -34,6 +34,7 @@ pub fn register(add: &mut Registry) {
         });
     }
     add.one("new-pods-wait-for-the-agent", new_pods_wait);
+    add.one("service-that-the-mesh-does-not-know", unknown_service);
 }
 
 /// Stops a component and starts it again when dropped.
@@ -211,8 +212,9 @@ fn changed_meanwhile(world: &World, what: &'static str) -> Result<()> {
             !report.ok,
             "{OTHER_A} to {to} ended without noticing: {report:?}"
         );
-        // Agent and tunnel hear of it independently.
-        eventually(Duration::from_secs(2), || {
+        // Agent and tunnel hear of it independently. Until both have, what the earlier policy allowed is open by one of the two ways,
+        // and nothing else: the agent sends what it no longer allows to the tunnel, and the tunnel ends what it no longer allows.
+        eventually(Duration::from_secs(1), || {
             let at = world.at(to, Ip::V4, port::ECHO)?.to_string();
             let again = world.try_connect(OTHER_A, &at, &[])?;
             ensure!(!again.ok, "{OTHER_A} connects to {to} again");
@@ -257,4 +259,33 @@ fn new_pods_wait(world: &World) -> Result<()> {
         );
         Ok(())
     })
+}
+
+/// A Service that only the node's kube-proxy knows takes connections back into the mesh in plaintext. Those that stay on the node are
+/// reset, and are no reason to doubt direct flows.
+fn unknown_service(world: &World) -> Result<()> {
+    let direct = || is_direct(world, CLIENT_A, SERVER_A, Ip::V4);
+    eventually(Duration::from_secs(40), || {
+        ensure!(direct()?, "no direct flow to begin with");
+        Ok(())
+    })?;
+    // Handshakes that this would excuse are over.
+    std::thread::sleep(Duration::from_secs(3));
+    let mut stopped = Stopped::new(world, "control")?;
+    let service = world.apply("services/kinds.yaml")?;
+    let name = format!("near.shop.svc.cluster.local:{}", port::GREET);
+    let mut reset = 0;
+    for _ in 0..40 {
+        let outcome = world.try_connect(CLIENT_A, &name, &["--mode", "greet", "--family", "4"])?;
+        reset += usize::from(!outcome.ok);
+    }
+    ensure!(reset > 0, "kube-proxy led no connection to this node");
+    std::thread::sleep(Duration::from_secs(1));
+    ensure!(
+        direct()?,
+        "{CLIENT_A} to {SERVER_A} takes the tunnel after {reset} resets"
+    );
+    stopped.start()?;
+    drop(service);
+    recovered(world)
 }
