@@ -22,7 +22,7 @@ pub use copy::{CopyError, Counters, copy};
 pub use early::Early;
 pub use error::{HandshakeError, OpenError, PeerRefusal, TunnelError};
 pub use pool::{Pool, PoolKey};
-pub use server::{Authority, ConnectRequest, Handler, serve};
+pub use server::{Authority, ConnectRequest, Handler, serve, serve_http2};
 pub use tls::{Expect, Trust, WorkloadCert};
 pub use tunnel::{H2Tunnel, IoTunnel, Tunnel};
 

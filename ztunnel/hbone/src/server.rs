@@ -130,8 +130,9 @@ where
         .await
 }
 
-async fn serve_http2<I, D>(
-    io: Encrypted<I>,
+/// The same over any byte stream, without encryption of its own.
+pub async fn serve_http2<I, D>(
+    io: I,
     limits: &Limits,
     drain: D,
     handler: &dyn Handler,
@@ -170,7 +171,7 @@ fn builder(limits: &Limits) -> h2::server::Builder {
 }
 
 async fn run<I, D>(
-    conn: &mut Connection<Encrypted<I>, Bytes>,
+    conn: &mut Connection<I, Bytes>,
     limits: &Limits,
     drain: D,
     handler: &dyn Handler,

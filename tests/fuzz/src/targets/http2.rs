@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex, sink};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
-use warren_hbone::{ConnectRequest, Handler, Limits, Trust, Tunnel, WorkloadCert, serve, tls};
+use warren_hbone::{
+    ConnectRequest, Handler, Limits, Trust, Tunnel, WorkloadCert, serve_http2, tls,
+};
 
 use crate::seeds::certificate;
 
@@ -20,7 +22,7 @@ pub(super) fn server(data: &[u8]) {
         runtime.block_on(fed(data, |io| async move {
             let limits = Limits::default();
             // How it ends does not matter, that it does is checked by `fed`.
-            let _ = serve(io, &limits, std::future::pending(), &Taker).await;
+            let _ = serve_http2(io, &limits, std::future::pending(), &Taker).await;
         }));
     });
 }
