@@ -3,27 +3,20 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use clap::error::ErrorKind;
+use warren_admin::arguments;
 use warren_agent::bpf::{cleanup, requirements};
 use warren_agent::settings::{Cli, Command, Settings};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match arguments::parse() {
         Ok(cli) => cli,
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-            ) =>
-        {
-            error.exit()
-        }
-        Err(error) => return usage(&one_line(&error.to_string())),
+        Err(status) => return status,
     };
     match cli.command {
         Some(Command::Check) => check(&cli.settings),
-        _ if cli.settings.problem().is_some() => usage(&cli.settings.problem().unwrap_or_default()),
+        _ if cli.settings.problem().is_some() => {
+            arguments::refuse::<Cli>(&cli.settings.problem().unwrap_or_default())
+        }
         _ if !nix::unistd::geteuid().is_root() => {
             fail("must run as root (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN)")
         }
@@ -35,7 +28,7 @@ fn main() -> ExitCode {
 fn start(settings: Settings) -> ExitCode {
     let log = match warren_admin::logging::init(&settings.log, settings.log_format) {
         Ok(log) => log,
-        Err(error) => return usage(&format!("--log: {error}")),
+        Err(error) => return arguments::refuse::<Cli>(&format!("--log: {error}")),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -81,22 +74,4 @@ fn check(settings: &Settings) -> ExitCode {
 fn fail(message: &str) -> ExitCode {
     eprintln!("warren-agent: {message}");
     ExitCode::FAILURE
-}
-
-fn usage(message: &str) -> ExitCode {
-    eprintln!("warren-agent: {message} (see warren-agent --help)");
-    ExitCode::from(2)
-}
-
-/// The error itself, without the usage that follows it.
-fn one_line(text: &str) -> String {
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"));
-    let joined = lines
-        .filter(|l| !l.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ");
-    joined.trim_start_matches("error: ").to_owned()
 }

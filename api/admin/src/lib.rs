@@ -6,6 +6,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod arguments;
 mod client;
 pub mod logging;
 pub mod process;

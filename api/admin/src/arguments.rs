@@ -1,0 +1,73 @@
+//! The command line of a process: what is wrong with it is told in one line, with exit status 2.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+/// Help, where a command was wanted.
+const NO_ARGUMENTS: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+
+/// Parses this process's arguments. Help and version are printed, and end the process.
+///
+/// # Errors
+/// They are bad; what is wrong was told.
+pub fn parse<T: Parser>() -> Result<T, ExitCode> {
+    match T::try_parse() {
+        Ok(parsed) => Ok(parsed),
+        Err(e) if !e.use_stderr() || e.kind() == NO_ARGUMENTS => e.exit(),
+        Err(e) => Err(refuse::<T>(&in_one_line(&e.to_string()))),
+    }
+}
+
+/// Tells what is wrong with the arguments of `T`'s program.
+pub fn refuse<T: Parser>(problem: &str) -> ExitCode {
+    let command = T::command();
+    let name = command.get_name();
+    eprintln!("{name}: {problem} (see {name} --help)");
+    ExitCode::from(2)
+}
+
+/// What is wrong, without the hints and the usage that follow it.
+fn in_one_line(text: &str) -> String {
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"));
+    let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+    words.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    #[command(name = "program")]
+    struct Settings {
+        #[arg(long)]
+        node: String,
+        #[arg(long, value_parser = ["on", "off"], default_value = "on")]
+        direct: String,
+    }
+
+    #[test]
+    fn what_is_wrong_is_one_line() {
+        for (arguments, parts) in [
+            (&["program"][..], &["--node"][..]),
+            (
+                &["program", "--node", "a", "--direct", "maybe"],
+                &["maybe", "on, off"],
+            ),
+            (&["program", "--nod", "a"], &["--nod", "--node"]),
+        ] {
+            let error = Settings::try_parse_from(arguments).expect_err("bad");
+            let line = in_one_line(&error.to_string());
+            assert!(!line.contains('\n') && !line.contains("Usage"), "{line}");
+            assert!(!line.starts_with("error"), "{line}");
+            for part in parts {
+                assert!(line.contains(part), "{line}");
+            }
+        }
+    }
+}
