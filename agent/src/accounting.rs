@@ -13,11 +13,10 @@ use crate::sockdiag::{Pair, pair};
 mod line;
 mod metrics;
 mod names;
-mod writer;
 
 pub use metrics::{MapCollector, Metrics};
 pub use names::{Names, Party, ServiceName};
-pub use writer::{Format, LogWriter};
+pub use warren_admin::access::{Format, LogWriter};
 
 /// TCP_SYN_SENT of the kernel: the flow never was established.
 const SYN_SENT: u32 = 2;
@@ -71,7 +70,10 @@ pub struct Accounting {
     metrics: Metrics,
     log: LogWriter,
     revoked: Arc<Revoked>,
-    lines: u64,
+    /// Lines so far.
+    count: u64,
+    /// Lines of this batch.
+    lines: String,
 }
 
 /// Flows that policy ended and whose last event has not been seen.
@@ -101,7 +103,8 @@ impl Accounting {
             metrics,
             log,
             revoked,
-            lines: 0,
+            count: 0,
+            lines: String::new(),
         }
     }
 
@@ -122,6 +125,9 @@ impl Accounting {
                 }
             }
         }
+        if !self.lines.is_empty() {
+            self.log.lines(std::mem::take(&mut self.lines));
+        }
         wanted
     }
 
@@ -133,16 +139,14 @@ impl Accounting {
         let revoked = self.revoked.take(&(client, server));
         let flow = self.flow(event, revoked);
         self.metrics.ended(&flow, self.names.version());
-        self.lines += 1;
+        self.count += 1;
+        let format = self.log.format;
         if revoked {
             let number = self.metrics.denied();
-            let id = self.lines;
-            self.log
-                .line(|format| line::denial(&flow, id, number, format));
+            line::denial(&mut self.lines, &flow, self.count, number, format);
         }
-        if self.log.format != Format::Off {
-            let id = self.lines;
-            self.log.line(|format| line::access(&flow, id, format));
+        if format != Format::Off {
+            line::access(&mut self.lines, &flow, self.count, format);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -219,8 +220,9 @@ fn details(view: &View, s: &Sources) -> BTreeMap<String, String> {
             view.kernel_errors.to_string(),
         );
     }
-    if s.writer.lost() > 0 {
-        details.insert("log lines lost".into(), s.writer.lost().to_string());
+    let lost = s.writer.lost().load(Ordering::Relaxed);
+    if lost > 0 {
+        details.insert("log lines lost".into(), lost.to_string());
     }
     details
 }
@@ -332,6 +334,8 @@ async fn keep_gauges(s: Sources, metrics: Metrics) {
         metrics
             .live
             .set(observe::direct_conns(&s.pins).len() as i64);
-        metrics.log_lost.set(s.writer.lost() as i64);
+        metrics
+            .log_lost
+            .set(s.writer.lost().load(Ordering::Relaxed) as i64);
     }
 }

@@ -12,10 +12,9 @@ mod metrics;
 mod registry;
 #[cfg(test)]
 mod tests;
-mod writer;
 
 pub use info::{Direction, End, Flag, Info, Party, Reporter, Security, Verdict};
 pub use keeper::Keeper;
 pub use metrics::Metrics;
 pub use registry::{Live, Open, Registry};
-pub use writer::{Format, LogWriter};
+pub use warren_admin::access::{Format, LogWriter};

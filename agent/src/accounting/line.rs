@@ -1,15 +1,16 @@
-//! Log lines of direct flows, with the keys of the tunnel's. Written straight into one string: there may be thousands a second.
+//! Log lines of direct flows, with the keys of the tunnel's.
 
-use std::fmt::{Display, Write};
+use std::time::SystemTime;
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use warren_admin::access::Line;
 
 use super::{Flow, Format, Party};
 
+const REVOKED: &str = "a change of policy denies it";
+
 /// The end of a flow; `id` is unique in this process.
-pub fn access(flow: &Flow, id: u64, format: Format) -> String {
-    let mut line = Line::begin(format, "access");
+pub fn access(out: &mut String, flow: &Flow, id: u64, format: Format) {
+    let mut line = Line::begin(out, format, "access", SystemTime::now());
     head(&mut line, flow, id);
     line.number("bytes_sent", flow.sent);
     line.number("bytes_received", flow.received);
@@ -17,28 +18,35 @@ pub fn access(flow: &Flow, id: u64, format: Format) -> String {
     line.number("rtt_us", flow.rtt_us);
     line.text("flags", flow.flags());
     if flow.revoked {
-        line.text("error", "a change of policy denies it");
+        line.text("error", REVOKED);
     }
-    line.end()
+    line.finish();
+    out.push('\n');
 }
 
 /// Policy ended a flow; numbers without gaps mean that no line was lost.
-pub fn denial(flow: &Flow, id: u64, number: u64, format: Format) -> String {
-    let mut line = Line::begin(format, "denial");
+pub fn denial(out: &mut String, flow: &Flow, id: u64, number: u64, format: Format) {
+    let mut line = Line::begin(out, format, "denial", SystemTime::now());
     line.number("denial", number);
     head(&mut line, flow, id);
-    line.text("reason", "a change of policy denies it");
-    line.end()
+    line.text("reason", REVOKED);
+    line.finish();
+    out.push('\n');
 }
 
-fn head(line: &mut Line, flow: &Flow, id: u64) {
+fn head(line: &mut Line<'_>, flow: &Flow, id: u64) {
     line.number("connection", id);
     line.text("reporter", "source");
-    line.party(
+    let mut end = |keys, party: &Party| {
+        let workload = party.workload.as_deref();
+        let identity = workload.map(|w| w.identity());
+        line.end_of(keys, party.address, workload, identity.as_ref());
+    };
+    end(
         ["source", "source_workload", "source_identity"],
         &flow.source,
     );
-    line.party(
+    end(
         [
             "destination",
             "destination_workload",
@@ -56,87 +64,22 @@ fn head(line: &mut Line, flow: &Flow, id: u64) {
     }
 }
 
-/// A line under construction.
-struct Line {
-    json: bool,
-    out: String,
-}
-
-impl Line {
-    fn begin(format: Format, kind: &str) -> Self {
-        let now = OffsetDateTime::now_utc()
-            .format(&Rfc3339)
-            .unwrap_or_default();
-        let json = format == Format::Json;
-        let mut out = String::with_capacity(512);
-        // Writing to a string does not fail; the same below.
-        let _ = if json {
-            write!(out, r#"{{"time":"{now}","type":"{kind}""#)
-        } else {
-            write!(out, "{now} {kind}")
-        };
-        Self { json, out }
-    }
-
-    fn number(&mut self, key: &str, value: impl Display) {
-        self.key(key);
-        let _ = write!(self.out, "{value}");
-    }
-
-    fn text(&mut self, key: &str, value: impl Display) {
-        self.key(key);
-        let start = self.out.len();
-        let _ = write!(self.out, "{value}");
-        let plain = plain(&self.out[start..]);
-        match (plain, self.json) {
-            (true, false) => {}
-            (true, true) => {
-                self.out.insert(start, '"');
-                self.out.push('"');
-            }
-            (false, _) => {
-                let raw = self.out.split_off(start);
-                self.out
-                    .push_str(&serde_json::to_string(&raw).unwrap_or_default());
-            }
-        }
-    }
-
-    fn party(&mut self, [address, workload, identity]: [&str; 3], party: &Party) {
-        self.text(address, party.address);
-        if let Some(w) = &party.workload {
-            self.text(workload, format_args!("{}/{}", w.namespace, w.name));
-            self.text(identity, w.identity());
-        }
-    }
-
-    fn key(&mut self, key: &str) {
-        let _ = if self.json {
-            write!(self.out, r#","{key}":"#)
-        } else {
-            write!(self.out, " {key}=")
-        };
-    }
-
-    fn end(mut self) -> String {
-        if self.json {
-            self.out.push('}');
-        }
-        self.out
-    }
-}
-
-/// Whether a text value needs no quotes.
-fn plain(s: &str) -> bool {
-    !s.is_empty()
-        && s.bytes()
-            .all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'=' | b'\\'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::Value;
+
+    fn access(flow: &Flow, id: u64, format: Format) -> String {
+        let mut line = String::new();
+        super::access(&mut line, flow, id, format);
+        line.trim_end_matches('\n').to_owned()
+    }
+
+    fn denial(flow: &Flow, id: u64, number: u64, format: Format) -> String {
+        let mut line = String::new();
+        super::denial(&mut line, flow, id, number, format);
+        line.trim_end_matches('\n').to_owned()
+    }
 
     fn flow() -> Flow {
         let party = |a: &str| Party {

@@ -6,31 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
+use warren_admin::access::{EndLabels, Traffic, TrafficLabels};
 
 use super::{Flow, Party};
 use crate::bpf::{Pins, observe};
-
-/// The labels of traffic, as the tunnel has them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct TrafficLabels {
-    reporter: &'static str,
-    source_workload: String,
-    source_namespace: String,
-    source_principal: String,
-    destination_workload: String,
-    destination_namespace: String,
-    destination_principal: String,
-    destination_service: String,
-    security_policy: &'static str,
-    verdict: &'static str,
-    response_flags: &'static str,
-}
 
 /// Both ends report, as both ends' tunnels would.
 const REPORTERS: [&str; 2] = ["source", "destination"];
@@ -54,11 +38,7 @@ type HandleKey = (u32, u32, u32, &'static str);
 /// The agent's metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    opened: Family<TrafficLabels, Counter>,
-    closed: Family<TrafficLabels, Counter>,
-    sent: Family<TrafficLabels, Counter>,
-    received: Family<TrafficLabels, Counter>,
-    duration: Family<TrafficLabels, Histogram, fn() -> Histogram>,
+    traffic: Traffic,
     /// By the version of names that they were made with.
     handles: (u64, HashMap<HandleKey, Arc<[Handles; 2]>>),
     denials: Counter,
@@ -79,20 +59,12 @@ pub struct Metrics {
     pub queue: Gauge,
 }
 
-fn seconds() -> Histogram {
-    Histogram::new([0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0, 3600.0])
-}
-
 impl Metrics {
     /// Makes all metrics and registers them.
     pub fn new(registry: &mut Registry) -> Self {
         let r = registry.sub_registry_with_prefix("warren");
         let this = Self {
-            opened: Family::default(),
-            closed: Family::default(),
-            sent: Family::default(),
-            received: Family::default(),
-            duration: Family::new_with_constructor(seconds),
+            traffic: Traffic::default(),
             handles: Default::default(),
             denials: Counter::default(),
             numbers: Arc::default(),
@@ -110,35 +82,7 @@ impl Metrics {
     }
 
     fn register_traffic(&self, r: &mut Registry) {
-        r.register(
-            "tcp_connections_opened",
-            "Connections that were taken",
-            self.opened.clone(),
-        );
-        r.register(
-            "tcp_connections_closed",
-            "Connections that ended, by how",
-            self.closed.clone(),
-        );
-        r.register_with_unit(
-            "tcp_sent",
-            "From client to server",
-            Unit::Bytes,
-            self.sent.clone(),
-        );
-        r.register_with_unit(
-            "tcp_received",
-            "From server to client",
-            Unit::Bytes,
-            self.received.clone(),
-        );
-        let life = "Life of connections that ended";
-        r.register_with_unit(
-            "tcp_connection_duration",
-            life,
-            Unit::Seconds,
-            self.duration.clone(),
-        );
+        self.traffic.register(r);
         r.register(
             "denials",
             "Direct flows ended by policy; equals the last number in the denial log",
@@ -211,18 +155,15 @@ impl Metrics {
     }
 
     fn make(&self, reporter: &'static str, flow: &Flow) -> Handles {
-        let open = labels(reporter, flow, "allow", "-");
+        let open = labels(reporter, flow);
+        let closed = open.clone().ended(flow.verdict(), flow.flags());
+        let t = &self.traffic;
         Handles {
-            opened: self.opened.get_or_create_owned(&open),
-            closed: self.closed.get_or_create_owned(&labels(
-                reporter,
-                flow,
-                flow.verdict(),
-                flow.flags(),
-            )),
-            sent: self.sent.get_or_create_owned(&open),
-            received: self.received.get_or_create_owned(&open),
-            duration: self.duration.get_or_create_owned(&open),
+            opened: t.opened.get_or_create_owned(&open),
+            closed: t.closed.get_or_create_owned(&closed),
+            sent: t.sent.get_or_create_owned(&open),
+            received: t.received.get_or_create_owned(&open),
+            duration: t.duration.get_or_create_owned(&open),
         }
     }
 
@@ -233,44 +174,23 @@ impl Metrics {
     }
 }
 
-fn labels(
-    reporter: &'static str,
-    flow: &Flow,
-    verdict: &'static str,
-    flags: &'static str,
-) -> TrafficLabels {
-    let unknown = || "unknown".to_owned();
-    let name = |p: &Party| {
-        p.workload
-            .as_ref()
-            .map_or_else(unknown, |w| w.workload_name.to_string())
-    };
-    let namespace = |p: &Party| {
-        p.workload
-            .as_ref()
-            .map_or_else(unknown, |w| w.namespace.to_string())
-    };
-    let principal = |p: &Party| {
-        p.workload
-            .as_ref()
-            .map_or_else(unknown, |w| w.identity().to_string())
-    };
-    TrafficLabels {
+fn labels(reporter: &'static str, flow: &Flow) -> TrafficLabels {
+    let identity = |p: &Party| p.workload.as_ref().map(|w| w.identity());
+    let (source, destination) = (identity(&flow.source), identity(&flow.destination));
+    TrafficLabels::live(
         reporter,
-        source_workload: name(&flow.source),
-        source_namespace: namespace(&flow.source),
-        source_principal: principal(&flow.source),
-        destination_workload: name(&flow.destination),
-        destination_namespace: namespace(&flow.destination),
-        destination_principal: principal(&flow.destination),
-        destination_service: flow
-            .service
-            .as_ref()
-            .map_or_else(unknown, |s| s.hostname.to_string()),
-        security_policy: "kernel",
-        verdict,
-        response_flags: flags,
-    }
+        EndLabels {
+            workload: flow.source.workload.as_deref(),
+            identity: source.as_ref(),
+        },
+        EndLabels {
+            workload: flow.destination.workload.as_deref(),
+            identity: destination.as_ref(),
+        },
+        flow.service.as_ref().map(|s| &*s.hostname),
+        "kernel",
+        "allow",
+    )
 }
 
 /// Reads maps and counters when it is scraped.

@@ -1,11 +1,12 @@
 //! The admin surface that every process of Warren has: the types of its answers, its HTTP/1.1 server and its client; with
-//! logging and process metrics, which go with it. It shows what a process knows and changes nothing but the log level.
+//! logging, process metrics and the record of connections, which go with it. It shows what a process knows and changes nothing but the log level.
 //!
 //! ```text
 //! closures --route table--> Admin --HTTP/1.1 over Unix socket or TCP--> Client (the `warren` CLI), Prometheus, kubelet
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod arguments;
 mod client;
 pub mod logging;

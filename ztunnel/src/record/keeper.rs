@@ -10,7 +10,7 @@ use super::info::End;
 use super::line::Line;
 use super::metrics::Metrics;
 use super::registry::{Event, Live, Registry};
-use super::writer::{Format, LogWriter};
+use super::{Format, LogWriter};
 
 /// Events taken at once.
 const BATCH: usize = 1024;

@@ -6,28 +6,12 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use warren_admin::access::{EndLabels, Traffic, TrafficLabels};
 
-use super::info::{End, Flag};
+use super::info::{End, Flag, Party};
 use super::line::{reporter, security};
 use super::registry::{Live, Reported};
-
-/// The labels of traffic.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct TrafficLabels {
-    reporter: &'static str,
-    source_workload: String,
-    source_namespace: String,
-    source_principal: String,
-    destination_workload: String,
-    destination_namespace: String,
-    destination_principal: String,
-    destination_service: String,
-    security_policy: &'static str,
-    verdict: &'static str,
-    response_flags: &'static str,
-}
 
 /// One label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -36,16 +20,10 @@ pub struct Reason {
     pub reason: &'static str,
 }
 
-type HistogramMaker = fn() -> Histogram;
-
 /// All metrics of the tunnel.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    opened: Family<TrafficLabels, Counter>,
-    closed: Family<TrafficLabels, Counter>,
-    sent: Family<TrafficLabels, Counter>,
-    received: Family<TrafficLabels, Counter>,
-    duration: Family<TrafficLabels, Histogram, HistogramMaker>,
+    traffic: Traffic,
     /// TLS handshakes that failed, by reason.
     pub handshake_failures: Family<Reason, Counter>,
     /// TLS handshakes that succeeded.
@@ -80,20 +58,12 @@ pub struct Metrics {
     pub pods: Gauge,
 }
 
-fn seconds() -> Histogram {
-    Histogram::new([0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0, 3600.0])
-}
-
 impl Metrics {
     /// Makes all metrics and registers them.
     pub fn new(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("warren");
         let this = Self {
-            opened: Family::default(),
-            closed: Family::default(),
-            sent: Family::default(),
-            received: Family::default(),
-            duration: Family::new_with_constructor(seconds),
+            traffic: Traffic::default(),
             handshake_failures: Family::default(),
             handshakes: Counter::default(),
             missed_direct: Counter::default(),
@@ -117,35 +87,7 @@ impl Metrics {
     }
 
     fn register_traffic(&self, r: &mut Registry) {
-        r.register(
-            "tcp_connections_opened",
-            "Connections that were taken",
-            self.opened.clone(),
-        );
-        r.register(
-            "tcp_connections_closed",
-            "Connections that ended, by how",
-            self.closed.clone(),
-        );
-        r.register_with_unit(
-            "tcp_sent",
-            "From client to server",
-            Unit::Bytes,
-            self.sent.clone(),
-        );
-        r.register_with_unit(
-            "tcp_received",
-            "From server to client",
-            Unit::Bytes,
-            self.received.clone(),
-        );
-        let life = "Life of connections that ended";
-        r.register_with_unit(
-            "tcp_connection_duration",
-            life,
-            Unit::Seconds,
-            self.duration.clone(),
-        );
+        self.traffic.register(r);
         let failures = "TLS handshakes that failed, by reason";
         r.register(
             "tls_handshake_failures",
@@ -242,7 +184,7 @@ impl Metrics {
         let labels = labels();
         let (up, down) = (now.0 - reported.up, now.1 - reported.down);
         if !reported.opened {
-            self.opened.get_or_create(&labels).inc();
+            self.traffic.opened.get_or_create(&labels).inc();
         }
         *reported = Reported {
             opened: true,
@@ -255,8 +197,11 @@ impl Metrics {
         } else {
             (down, up)
         };
-        self.sent.get_or_create(&labels).inc_by(sent);
-        self.received.get_or_create(&labels).inc_by(received);
+        self.traffic.sent.get_or_create(&labels).inc_by(sent);
+        self.traffic
+            .received
+            .get_or_create(&labels)
+            .inc_by(received);
         Some(labels)
     }
 
@@ -271,15 +216,15 @@ impl Metrics {
 
     /// A connection ended.
     pub(super) fn ended(&self, live: &Live, end: &End) {
-        let mut labels = self
+        let labels = self
             .moved(live, || labels(live))
             .unwrap_or_else(|| labels(live));
-        self.duration
+        self.traffic
+            .duration
             .get_or_create(&labels)
             .observe(live.started.elapsed().as_secs_f64());
-        labels.response_flags = end.flag.label();
-        labels.verdict = live.verdict().label();
-        self.closed.get_or_create(&labels).inc();
+        let labels = labels.ended(live.verdict().label(), end.flag.label());
+        self.traffic.closed.get_or_create(&labels).inc();
         if end.flag == Flag::MissedDirect {
             self.missed_direct.inc();
         }
@@ -288,30 +233,19 @@ impl Metrics {
 
 fn labels(live: &Live) -> TrafficLabels {
     let info = &live.info;
-    let name = |w: &Option<std::sync::Arc<warren_core::Workload>>| match w {
-        Some(w) => (w.workload_name.to_string(), w.namespace.to_string()),
-        None => ("unknown".to_owned(), "unknown".to_owned()),
-    };
-    let principal = |id: &Option<warren_core::Identity>| match id {
-        Some(id) => id.to_string(),
-        None => "unknown".to_owned(),
-    };
-    let (source_workload, source_namespace) = name(&info.source.workload);
-    let (destination_workload, destination_namespace) = name(&info.destination.workload);
-    TrafficLabels {
-        reporter: reporter(info.reporter()),
-        source_workload,
-        source_namespace,
-        source_principal: principal(&info.source.identity),
-        destination_workload,
-        destination_namespace,
-        destination_principal: principal(&info.destination.identity),
-        destination_service: info
-            .service
-            .as_ref()
-            .map_or("unknown".into(), |s| s.hostname.to_string()),
-        security_policy: security(info.security),
-        verdict: info.verdict.label(),
-        response_flags: "-",
+    TrafficLabels::live(
+        reporter(info.reporter()),
+        end_labels(&info.source),
+        end_labels(&info.destination),
+        info.service.as_ref().map(|s| &*s.hostname),
+        security(info.security),
+        info.verdict.label(),
+    )
+}
+
+fn end_labels(party: &Party) -> EndLabels<'_> {
+    EndLabels {
+        workload: party.workload.as_deref(),
+        identity: party.identity.as_ref(),
     }
 }

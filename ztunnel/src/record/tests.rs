@@ -9,10 +9,10 @@ use warren_core::policy::{
 use warren_core::workload::Uid;
 use warren_core::{Identity, Mesh, Workload};
 
+use super::Format;
 use super::info::{Direction, End, Flag, Info, Party, Security, Verdict};
 use super::line::Line;
 use super::registry::{Event, Registry};
-use super::writer::Format;
 
 fn workload(namespace: &str, name: &str, ip: &str) -> Workload {
     Workload {
