@@ -33,7 +33,7 @@ pub use placement::{KnownPod, Placement};
 use store::Store;
 
 /// The namespace whose policies without a selector cover the whole mesh.
-pub const ROOT_NAMESPACE: &str = "warren-system";
+pub const ROOT_NAMESPACE: &str = warren_api::codec::ROOT_NAMESPACES[0];
 
 /// What the index is told once.
 #[derive(Clone, Debug)]
