@@ -106,6 +106,9 @@ pub struct Pod {
     pub retry_at: Option<Instant>,
     /// Probe ports that the kernel was told.
     pub probe_ports: BTreeSet<u16>,
+    /// Its entry as the kernel was told. Not told again while it is the same: a map gives the memory of an entry that was replaced
+    /// to the next one, and a program that is reading it would see another pod's.
+    pub entry: Option<warren_abi::Pod>,
 }
 
 impl Pod {
@@ -123,6 +126,7 @@ impl Pod {
             last_error: None,
             retry_at: None,
             probe_ports: BTreeSet::new(),
+            entry: None,
             record,
         }
     }

@@ -207,6 +207,12 @@ impl<K: Kernel> Node<K> {
             workload: number,
             flags: if no_direct { POD_NO_DIRECT } else { 0 },
         };
+        if let Some(workload) = workload {
+            self.names.set(number, workload);
+        }
+        if pod.entry == Some(entry) {
+            return Ok(());
+        }
         self.kernel.put_pod(pod.record.cookie, &entry)?;
         for ip in &pod.record.addresses {
             self.kernel.put_local(
@@ -217,8 +223,8 @@ impl<K: Kernel> Node<K> {
                 },
             )?;
         }
-        if let Some(workload) = workload {
-            self.names.set(number, workload);
+        if let Some(pod) = self.pods.get_mut(uid) {
+            pod.entry = Some(entry);
         }
         Ok(())
     }
@@ -288,6 +294,7 @@ impl<K: Kernel> Node<K> {
             pod.offered_at.take().is_some(),
             std::mem::take(&mut pod.recover),
         );
+        pod.entry = None;
         let ports: Vec<u16> = std::mem::take(&mut pod.probe_ports).into_iter().collect();
         let addresses = pod.record.addresses.clone();
         if was == Stage::Enrolled || enrolled || recover {

@@ -50,6 +50,35 @@ fn a_pod_that_stays_out_is_answered_and_remembered_and_may_join_later() {
 }
 
 #[test]
+fn an_entry_is_written_again_only_when_it_changes() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    let cookie = rig.enrolled("web", "10.0.0.1");
+    rig.node.kernel.journal.clear();
+    let mut changed = workload("web", "10.0.0.1");
+    changed.health = warren_core::workload::Health::Unhealthy;
+    rig.workloads(vec![changed.clone()]);
+    let written = |rig: &Rig| rig.node.kernel.journal.contains(&"put_pod");
+    assert!(!written(&rig), "{:?}", rig.node.kernel.journal);
+    changed.direct_flows_off = true;
+    rig.workloads(vec![changed.clone()]);
+    assert!(written(&rig));
+    assert_eq!(
+        rig.node.kernel.pods[&cookie].flags,
+        warren_abi::POD_NO_DIRECT
+    );
+    // Out and in again: everything is written anew.
+    changed.protocol = TunnelProtocol::None;
+    rig.workloads(vec![changed.clone()]);
+    assert!(rig.node.kernel.pods.is_empty());
+    changed.protocol = TunnelProtocol::Hbone;
+    rig.workloads(vec![changed]);
+    rig.ready(1, "web");
+    assert!(rig.node.kernel.pods.contains_key(&cookie));
+    assert!(!rig.node.kernel.local.is_empty());
+}
+
+#[test]
 fn leaving_is_the_reverse_and_the_pod_is_remembered() {
     let mut rig = Rig::new();
     rig.tunnel_up(1);
