@@ -63,6 +63,26 @@ fn one_flow(world: &World, v4: bool) {
 
 #[test]
 #[ignore = "needs root, a cgroup v2 hierarchy and the kernel object in WARREN_BPF_OBJECT"]
+fn no_authorisation_outlives_its_connection() {
+    for v4 in FAMILIES {
+        let world = World::new(if v4 { "wait4" } else { "wait6" }).expect(REASON);
+        let mut rig = Rig::start(&world);
+        rig.enrol(&["a", "b"]);
+        let to = SocketAddr::new(world.ip("b", v4), 8080);
+        let _server = world.waiting_server("b", 8080);
+        let captured = world.client("a", to);
+        rig.accept_outbound("a", to);
+        captured.join();
+        rig.until("a verdict", |rig| rig.wanted > 0);
+        let client = world.hasty_client("a", to);
+        assert_eq!(client.line(), "connected");
+        assert_eq!(client.line(), "left");
+        assert_eq!(rig.authorised(), 0);
+    }
+}
+
+#[test]
+#[ignore = "needs root, a cgroup v2 hierarchy and the kernel object in WARREN_BPF_OBJECT"]
 fn a_second_agent_updates_programs_in_place_and_pods_stay_captured() {
     let world = World::new("restart").expect(REASON);
     let mut rig = Rig::start(&world);

@@ -169,7 +169,7 @@ fn client_ended(ctx: &SockOpsContext, slot: &mut Intent, ends: &Ends, old_state:
         return;
     }
     let flow = ends.flow_as_client();
-    // Whatever became of the handshake: a server whose queue is full lets its end fall, and never says that it was established.
+    // Whatever became of the handshake: a server that lets its last step fall never says that it was established.
     let _ = FLOW.remove(flow);
     if slot.kind == INTENT_DIRECT_LIVE {
         let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };

@@ -266,6 +266,13 @@ impl Rig {
         }
     }
 
+    /// Handshakes that are authorised.
+    pub fn authorised(&self) -> u64 {
+        let usage = observe::usage(&self.pins);
+        let flows = usage.iter().find(|m| m.name == "flows").expect("a map");
+        flows.entries.expect("it can be counted")
+    }
+
     /// Live direct flows.
     pub fn live(&self) -> usize {
         observe::direct_conns(&self.pins).len()

@@ -47,6 +47,29 @@ except OSError as e:
     print('ended', errno.errorcode.get(e.errno, str(e)), flush=True)
 ";
 
+/// Listens, and lets every handshake fall at its last step until data comes.
+const WAITING: &str = "
+import socket, sys, time
+s = socket.socket(socket.AF_INET6)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+s.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)
+s.bind(('::', int(sys.argv[1])))
+s.listen()
+print('ready', flush=True)
+time.sleep(60)
+";
+
+/// Connects five times and breaks each off.
+const HASTY: &str = "
+import socket, struct, sys
+held = [socket.create_connection((sys.argv[1], int(sys.argv[2])), 5) for _ in range(5)]
+print('connected', flush=True)
+for c in held:
+    c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    c.close()
+print('left', flush=True)
+";
+
 impl World {
     /// Makes the namespaces and cgroups.
     pub fn new(test: &str) -> Result<Self, String> {
@@ -182,6 +205,19 @@ impl World {
         let program = self.start(pod, &format!("pods/{pod}"), SERVER, &[&port.to_string()]);
         assert_eq!(program.line(), "ready");
         program
+    }
+
+    /// A server in a pod that waits for data before it takes a connection, and has printed `ready`.
+    pub fn waiting_server(&self, pod: &str, port: u16) -> Program {
+        let program = self.start(pod, &format!("pods/{pod}"), WAITING, &[&port.to_string()]);
+        assert_eq!(program.line(), "ready");
+        program
+    }
+
+    /// A client in a pod that connects five times (`connected`) and breaks each off (`left`).
+    pub fn hasty_client(&self, pod: &str, to: SocketAddr) -> Program {
+        let args = [&*to.ip().to_string(), &*to.port().to_string()];
+        self.start(pod, &format!("pods/{pod}"), HASTY, &args)
     }
 
     /// A client in a pod.
