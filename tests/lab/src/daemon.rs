@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::SigSet;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -115,6 +116,10 @@ impl Daemon {
 
 /// Runs the daemon until it is asked to quit.
 pub fn run(options: Options) -> Result<()> {
+    // `up` blocks signals for itself; what the daemon starts must hear of them.
+    SigSet::empty()
+        .thread_set_mask()
+        .context("cannot unblock signals")?;
     let paths = Paths::new(&options.name);
     let listener = UnixListener::bind(paths.socket()).context("cannot make the daemon's socket")?;
     let daemon = start(paths, options)?;
