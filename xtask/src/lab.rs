@@ -8,8 +8,13 @@ use crate::{build, run};
 pub(crate) fn command(args: &[String]) -> anyhow::Result<ExitCode> {
     run::need_root("cargo xtask lab")?;
     let program = run::binary("warren-lab");
-    if args.first().is_some_and(|word| word == "up") || !program.exists() {
+    let mut own = args.iter().take_while(|word| *word != "--");
+    if own.any(|word| word == "up") {
         build::ready(&[])?;
     }
+    anyhow::ensure!(
+        program.exists(),
+        "the lab is not built yet: `cargo xtask lab up --dir MANIFESTS` builds and starts it, `cargo xtask build` only builds"
+    );
     run::become_program(&program, args)
 }

@@ -107,38 +107,45 @@ fn cargo_test() -> Command {
 
 fn lab(tally: &mut Tally, args: &Args) -> anyhow::Result<()> {
     build::kernel_programs()?;
-    // The agent's, which need root and the kernel object.
-    tally.made_up_for(
-        cargo_test()
-            .args(["--test", "kernel", "--", "--ignored", "--test-threads=1"])
-            .env("WARREN_BPF_OBJECT", build::object()),
-    )?;
+    if args.only.is_none() {
+        // The agent's, which need root and the kernel object.
+        tally.made_up_for(
+            cargo_test()
+                .args(["--test", "kernel", "--", "--ignored", "--test-threads=1"])
+                .env("WARREN_BPF_OBJECT", build::object()),
+        )?;
+    }
     // After the last unit test, which leaves its own build of the binaries in their place.
     run(build::like_tests().args(BINARIES.map(|name| format!("--bin={name}"))))?;
+    let mut wanted = scenarios();
+    if args.long {
+        wanted.arg("--long");
+    }
+    match &args.only {
+        Some(only) => {
+            wanted.args(["--only", only]);
+        }
+        None => by_themselves(tally)?,
+    }
+    tally.program(&mut wanted)
+}
+
+/// The kernel programs, the lab without a mesh, and both on a machine without cgroup v1.
+fn by_themselves(tally: &mut Tally) -> anyhow::Result<()> {
     let smoke = run(Command::new(binary("warren-kernels"))
         .arg("smoke")
         .arg(build::object()));
     tally.step("kernel programs on this kernel", smoke);
-    let selftest = || {
-        let mut command = Command::new(binary("warren-lab"));
-        command.arg("selftest");
-        command
-    };
-    tally.program(&mut selftest())?;
-    if cgroup::is_hybrid() && args.only.is_none() {
+    let mut selftest = Command::new(binary("warren-lab"));
+    selftest.arg("selftest");
+    tally.program(&mut selftest)?;
+    if cgroup::is_hybrid() {
         println!("as on a machine without cgroup v1:");
-        tally.program(&mut cgroup::without_v1(&selftest()))?;
+        tally.program(&mut cgroup::without_v1(&selftest))?;
         let few = V2_ONLY.iter().flat_map(|name| ["--only", name]);
         tally.program(&mut cgroup::without_v1(scenarios().args(few)))?;
     }
-    let mut all = scenarios();
-    if args.long {
-        all.arg("--long");
-    }
-    if let Some(only) = &args.only {
-        all.args(["--only", only]);
-    }
-    tally.program(&mut all)
+    Ok(())
 }
 
 fn scenarios() -> Command {

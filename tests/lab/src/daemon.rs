@@ -116,9 +116,9 @@ impl Daemon {
 
 /// Runs the daemon until it is asked to quit.
 pub fn run(options: Options) -> Result<()> {
-    // A process inherits what is blocked, and `up` blocks what would interrupt it; nothing here could be stopped otherwise.
-    SigSet::all()
-        .thread_unblock()
+    // `up` blocks signals for itself; what the daemon starts must hear of them.
+    SigSet::empty()
+        .thread_set_mask()
         .context("cannot unblock signals")?;
     let paths = Paths::new(&options.name);
     let listener = UnixListener::bind(paths.socket()).context("cannot make the daemon's socket")?;

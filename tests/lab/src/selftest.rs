@@ -25,7 +25,7 @@ const MANIFEST: &str = include_str!("selftest.yaml");
 /// A step: its name and what it does.
 type Step = (&'static str, fn(&Lab) -> Result<()>);
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     ("pods reach pods by address", by_address),
     ("pods reach Services by address, v4 and v6", by_service),
     ("pods reach Services by name", by_name),
@@ -38,6 +38,7 @@ const STEPS: [Step; 10] = [
         "exec passes input, output, status and the pod's environment on",
         exec,
     ),
+    ("no container begins with a signal blocked", signals),
     ("a Deployment is scaled", scale),
 ];
 
@@ -298,6 +299,18 @@ fn scale(lab: &Lab) -> Result<()> {
         })?;
         lab.wait_ready(30)?;
     }
+    Ok(())
+}
+
+/// Else nothing in the lab would end in good order.
+fn signals(lab: &Lab) -> Result<()> {
+    let script = "for p in $(cat /sys/fs/cgroup/cgroup.procs); do test $p = $$ || grep SigBlk /proc/$p/status; done";
+    let masks = lab.exec("shop", "client", &["sh", "-c", script]).ok()?;
+    let open = |line: &str| line.split_whitespace().nth(1) == Some("0000000000000000");
+    ensure!(
+        masks.lines().any(open) && masks.lines().all(open),
+        "the masks of the pod's processes are {masks:?}"
+    );
     Ok(())
 }
 

@@ -98,6 +98,7 @@ pub fn run(options: &Options) -> Result<bool> {
         );
         show(&World::new(lab.clone()))
     });
+    signals::stop_here_if_interrupted();
     if result.is_ok() && options.keep {
         what_to_try();
     } else {

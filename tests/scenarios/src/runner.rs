@@ -149,6 +149,7 @@ fn run_suite(
             up.push("--without-mesh".into());
         }
         if let Err(error) = lab.up(dir.path(), &up) {
+            signals::stop_here_if_interrupted();
             let _ = lab.down();
             for scenario in members {
                 tally.fail(&scenario.name, 0.0, "the lab for it did not come up");

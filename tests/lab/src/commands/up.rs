@@ -200,7 +200,7 @@ fn clean_up_when_interrupted(name: &str) -> Result<()> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
-    // What this process starts begins with them blocked as well: the daemon, which starts all the rest, takes that back.
+    // The daemon, which inherits that, unblocks them again.
     signals.thread_block().context("cannot block signals")?;
     let name = name.to_owned();
     std::thread::spawn(move || {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::Registry;
 use crate::process::{Done, LIMIT, run};
-use crate::world::{CLIENT_A, Ip, World, eventually, manifests};
+use crate::world::{CLIENT_A, Ip, SERVER_A, World, eventually, manifests, port};
 
 /// Adds this theme's scenarios.
 pub fn register(add: &mut Registry) {
@@ -16,6 +16,7 @@ pub fn register(add: &mut Registry) {
     add.one("what-is-not-there-is-named", not_there);
     add.one("network-namespaces-have-names", names);
     add.one("cp-copies-both-ways", copies);
+    add.one("logs-show-what-was-written", logs);
     add.one("a-bad-document-leaves-the-others", bad_document);
 }
 
@@ -146,6 +147,22 @@ fn copies(world: &World) -> Result<()> {
         std::fs::read(&*back)? == [0, 255, b'\n', 7],
         "`lab cp` changed the file"
     );
+    Ok(())
+}
+
+fn logs(world: &World) -> Result<()> {
+    let at = world.at(SERVER_A, Ip::V4, port::ECHO)?.to_string();
+    let client = world.connect(CLIENT_A, &at, &[])?.local;
+    // The server's socket is of both families, and shows a mapped address.
+    let client = client.context("no getsockname()")?;
+    let client = format!("{}]:{}", client.ip(), client.port());
+    eventually(Duration::from_secs(5), || {
+        let shown = world.lab.lab(&["logs", "-n", "shop", "server-a"])?.ok()?;
+        ensure!(shown.contains(&client), "the server's lines lack {client}");
+        Ok(())
+    })?;
+    let shown = world.lab.lab(&["logs", "--node", "a", "agent"])?.ok()?;
+    ensure!(!shown.is_empty(), "the agent wrote nothing");
     Ok(())
 }
 

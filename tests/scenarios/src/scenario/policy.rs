@@ -20,6 +20,7 @@ pub fn register(add: &mut Registry) {
     for case in table::cases() {
         add.one(case.name, move |world| check_case(world, &case));
     }
+    add.one("what-cannot-be-checked-at-l4-is-said", said_at_l4);
     live::register(add);
 }
 
@@ -34,6 +35,26 @@ pub struct Cell {
     pub port: u16,
     /// The answer expected.
     pub allowed: bool,
+}
+
+/// `warren status` names the object, the field and the person's file.
+fn said_at_l4(world: &World) -> Result<()> {
+    for name in ["allow-get", "deny-get"] {
+        let _policy = world.apply(&format!("policies/{name}.yaml"))?;
+        eventually(REACHES, || {
+            let shown = world.lab.warren(&["status"])?.ok()?;
+            let object = format!("AuthorizationPolicy shop/{name}");
+            let file = format!("policies/{name}.yaml:1");
+            for word in [object.as_str(), &file, "operation.methods", "L4"] {
+                ensure!(
+                    shown.contains(word),
+                    "`warren status` does not say {word:?} of {name}: {shown}"
+                );
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// How long a change may take to reach new connections everywhere.

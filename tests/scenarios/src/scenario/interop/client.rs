@@ -1,5 +1,6 @@
 //! A hand-written client of our tunnel.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -192,23 +193,17 @@ fn certificates(world: &World) -> Result<()> {
             "--expect alert --expect reset --expect closed",
         )
         .with_context(|| format!("a certificate that is {fault}"))?;
-        eventually(Duration::from_secs(2), || {
-            let text = std::fs::read_to_string(&log)?;
-            let said = text.get(before..).unwrap_or_default();
-            ensure!(
-                said.contains(&format!("reason=\"{reason}\"")),
-                "{fault}: the log says {said:?}"
-            );
-            Ok(())
-        })?;
+        says(&log, before, fault, reason)?;
     }
     let none = ["--root-cert".to_owned(), peer.root()];
+    let before = std::fs::read_to_string(&log)?.len();
     run(
         world,
         options(world, Ip::V4, port::ECHO)?,
         &none,
         "--expect alert:CertificateRequired --expect reset",
     )?;
+    says(&log, before, "no certificate", "missing_client_certificate")?;
     run(
         world,
         options(world, Ip::V4, port::ECHO)?,
@@ -216,6 +211,19 @@ fn certificates(world: &World) -> Result<()> {
         "",
     )
     .map(drop)
+}
+
+/// The log has a line with the reason among those that are new.
+fn says(log: &Path, before: usize, fault: &str, reason: &str) -> Result<()> {
+    eventually(Duration::from_secs(2), || {
+        let text = std::fs::read_to_string(log)?;
+        let said = text.get(before..).unwrap_or_default();
+        ensure!(
+            said.contains(&format!("reason=\"{reason}\"")),
+            "{fault}: the log says {said:?}"
+        );
+        Ok(())
+    })
 }
 
 /// A stream that is open when the tunnel is stopped in good order hears of it by GOAWAY, and may end by itself.

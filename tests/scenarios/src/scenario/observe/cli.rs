@@ -77,6 +77,15 @@ fn log_level(world: &World) -> Result<()> {
         during.contains("debug"),
         "after `warren log-level debug` it shows {during}"
     );
+    let misspelt = world.lab.warren(&["log-level", "loud"])?;
+    ensure!(
+        !misspelt.status.success() && misspelt.stderr.contains("`loud` is no level"),
+        "a level that is none: {misspelt}"
+    );
+    ensure!(
+        world.lab.warren(&["log-level"])?.ok()? == before,
+        "a level that is none changed something"
+    );
     Ok(())
 }
 

@@ -29,6 +29,7 @@ pub fn register(add: &mut Registry) {
     add.both("metrics/plaintext", |w, ip| {
         counted(w, ip, PLAIN_A, SERVER_B, &["none"])
     });
+    add.both("metrics/through-a-service", through_a_service);
     add.one("metrics/processes", processes);
 }
 
@@ -74,6 +75,37 @@ pub fn counted(world: &World, ip: Ip, from: Pod, to: Pod, labels: &[&str]) -> Re
                 "{name} with {wanted:?} grew by {grown}, expected {more}"
             );
         }
+        Ok(())
+    })
+}
+
+/// The client's node tells the Service, both ends' workloads and identities, the verdict and what secured the connection.
+fn through_a_service(world: &World, ip: Ip) -> Result<()> {
+    let account = "spiffe://cluster.local/ns/shop/sa";
+    let wanted = [
+        "reporter=\"source\"".to_owned(),
+        "source_workload=\"client-a\"".to_owned(),
+        "source_namespace=\"shop\"".to_owned(),
+        format!("source_principal=\"{account}/client\""),
+        "destination_workload=\"server-b\"".to_owned(),
+        "destination_namespace=\"shop\"".to_owned(),
+        format!("destination_principal=\"{account}/server\""),
+        "destination_service=\"web-b.shop.svc.cluster.local\"".to_owned(),
+        "security_policy=\"mutual_tls\"".to_owned(),
+        "verdict=".to_owned(),
+    ];
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    let name = "warren_tcp_connections_opened_total";
+    let count = || {
+        let text = admin(world, "a", "ztunnel", "/metrics")?;
+        anyhow::Ok(total_of(&text, name, &wanted))
+    };
+    let before = count()?;
+    let service = format!("web-b.shop.svc.cluster.local:{}", port::ECHO);
+    world.connect(CLIENT_A, &service, &["--family", ip.digit()])?;
+    eventually(Duration::from_secs(5), || {
+        let grown = count()? - before;
+        ensure!(grown == 1.0, "{name} with {wanted:?} grew by {grown}");
         Ok(())
     })
 }
