@@ -13,8 +13,13 @@ use rcgen::{
 use time::OffsetDateTime;
 
 pub mod csr;
+mod current;
 pub mod files;
+pub mod parts;
+pub mod secret;
 pub mod service;
+
+pub use current::Current;
 
 /// Certificates are valid from this long before they are made, for clocks that go behind.
 const BACKDATE: Duration = Duration::from_secs(10);
@@ -114,6 +119,16 @@ impl Authority {
             root,
             not_after,
         })
+    }
+
+    /// When the issuing certificate ends.
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.not_after
+    }
+
+    /// The public key of what signs.
+    pub fn issuing_key(&self) -> &[u8] {
+        self.issuer.key().public_key_raw()
     }
 
     /// PEM of the root.

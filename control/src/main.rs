@@ -8,7 +8,7 @@ use warren_control::run::run;
 use warren_control::settings::Settings;
 
 fn main() -> ExitCode {
-    let settings = match Settings::try_parse() {
+    let settings = match Settings::try_parse().and_then(Settings::checked) {
         Ok(settings) => settings,
         Err(e) if !e.use_stderr() => e.exit(),
         Err(e) => {

@@ -24,7 +24,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
-use crate::ca::{Authority, Subject};
+use crate::ca::{Authority, Current, Subject};
 
 mod limits;
 
@@ -68,20 +68,22 @@ impl ServerCert {
         )?))))
     }
 
-    /// Renews the certificate at half of its life until `stop`.
+    /// Renews the certificate at half of its life, and when the CA changes, until `stop`.
     pub async fn renew(
         self: Arc<Self>,
-        authority: Arc<Authority>,
+        authority: Current,
         names: Vec<String>,
         stop: CancellationToken,
     ) {
         let mut pause = SERVER_LIFE / 2;
-        while stop
-            .run_until_cancelled(tokio::time::sleep(pause))
-            .await
-            .is_some()
-        {
-            match certified(&authority, &names) {
+        let mut changes = authority.subscribe();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Ok(()) = changes.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            match certified(&authority.get(), &names) {
                 Ok(key) => {
                     self.0.store(Arc::new(key));
                     pause = SERVER_LIFE / 2;
