@@ -22,7 +22,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let log = match warren_admin::logging::init(&settings.log, settings.log_format) {
+    let log = match warren_admin::logging::init(&settings.log_filter(), settings.log_format) {
         Ok(log) => log,
         Err(e) => {
             eprintln!("warren-control: {e}");

@@ -20,7 +20,7 @@ use crate::auth::jwks::Jwks;
 use crate::auth::review::Review;
 use crate::auth::{self, Authenticator};
 use crate::ca::service::Certificates;
-use crate::ca::{Authority, Current, files};
+use crate::ca::{Authority, Current, Signer, files};
 use crate::index::Config;
 use crate::metrics::Metrics;
 use crate::pipeline::{Pipeline, SharedIndex};
@@ -58,24 +58,24 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
         SourceSetting::Kubernetes => Some(Cluster::connect(&settings).await?),
         SourceSetting::Dir(_) => None,
     };
-    let authority = tokio::select! {
-        authority = authority(&settings, cluster.as_ref()) => Current::new(authority?),
+    let signer = tokio::select! {
+        signer = signer(&settings, cluster.as_ref()) => signer?,
         signal = warren_admin::shutdown::requested() => {
             tracing::info!(signal = signal?, "shutting down");
             return Ok(());
         }
     };
-    publish_root(&settings.run_dir, &authority.get())?;
+    publish_root(&settings.run_dir, &signer.current().get())?;
     tokio::spawn(keep_root(
         settings.run_dir.clone(),
-        authority.clone(),
+        signer.current().clone(),
         stop.clone(),
     ));
     let listener = TcpListener::bind(settings.xds_addr)
         .await
         .with_context(|| format!("cannot listen on --xds-addr {}", settings.xds_addr))?;
     let (metrics, registry) = Metrics::new();
-    let parts = Parts::new(&settings, cluster, authority, metrics)?;
+    let parts = Parts::new(&settings, cluster, signer, metrics)?;
     let (synced, source) = parts.start_source(&settings, &stop);
     parts
         .show(&settings, &listener, synced.clone(), registry, log)
@@ -116,7 +116,10 @@ async fn wait(
     }
 }
 
-async fn authority(settings: &Settings, cluster: Option<&Cluster>) -> anyhow::Result<Authority> {
+async fn signer(settings: &Settings, cluster: Option<&Cluster>) -> anyhow::Result<Signer> {
+    if let (Some(issuer), Some(cluster)) = (&settings.cert_manager_issuer, cluster) {
+        return Ok(cluster.issuer(settings, issuer).await);
+    }
     let given = (&settings.ca_cert, &settings.ca_key, &settings.root_cert);
     let authority = match (given, cluster) {
         ((Some(cert), Some(key), Some(root)), _) => files::load(&files::Given {
@@ -128,7 +131,8 @@ async fn authority(settings: &Settings, cluster: Option<&Cluster>) -> anyhow::Re
         (_, Some(cluster)) => cluster.keeper(settings).load().await,
         _ => files::own(&settings.state_dir, &settings.trust_domain).map_err(anyhow::Error::from),
     };
-    authority.context("cannot set up the CA")
+    let authority = authority.context("cannot set up the CA")?;
+    Ok(Signer::own(Current::new(authority)))
 }
 
 /// Agents, tunnels and the CLI on this machine read the root from here.
@@ -152,7 +156,7 @@ async fn keep_root(run: PathBuf, authority: Current, stop: CancellationToken) {
 #[derive(Clone)]
 struct Parts {
     cluster: Option<Cluster>,
-    authority: Current,
+    signer: Signer,
     authenticator: Arc<Authenticator>,
     index: SharedIndex,
     store: Store,
@@ -166,7 +170,7 @@ impl Parts {
     fn new(
         settings: &Settings,
         cluster: Option<Cluster>,
-        authority: Current,
+        signer: Signer,
         metrics: Metrics,
     ) -> anyhow::Result<Self> {
         let config = Config {
@@ -192,7 +196,7 @@ impl Parts {
         let board = Board::default();
         Ok(Self {
             cluster,
-            authority,
+            signer,
             authenticator: Arc::new(authenticator),
             index,
             store: Store::default(),
@@ -219,7 +223,7 @@ impl Parts {
             warnings: self.warnings.clone(),
             clients: self.clients.clone(),
             synced,
-            authority: self.authority.clone(),
+            authority: self.signer.current().clone(),
             settings: view,
             metrics: self.metrics.clone(),
         };
@@ -249,7 +253,7 @@ impl Parts {
         let writing = Writing {
             board: self.board.clone(),
             warnings: self.warnings.clone(),
-            authority: self.authority.clone(),
+            authority: self.signer.current().clone(),
             metrics: self.metrics.clone(),
             synced,
         };
@@ -306,9 +310,9 @@ impl Parts {
         };
         drop(ready?);
         let names = settings.server_names();
-        let certificate = ServerCert::issue(&self.authority.get(), &names)?;
+        let certificate = ServerCert::issue(&self.signer, &names).await?;
         let config = certificate.config()?;
-        tokio::spawn(certificate.renew(self.authority.clone(), names, stop.clone()));
+        tokio::spawn(certificate.renew(self.signer.clone(), names, stop.clone()));
         let incoming = tls::accept(listener, config, stop.clone());
         let discovery = Discovery {
             store: self.store.clone(),
@@ -319,7 +323,7 @@ impl Parts {
             stop: stop.clone(),
         };
         let certificates = Certificates {
-            authority: self.authority.clone(),
+            signer: self.signer.clone(),
             authenticator: self.authenticator.clone(),
             placement: Arc::new(self.index.clone()),
             knows_all_pods: self.cluster.is_some(),

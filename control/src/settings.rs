@@ -12,6 +12,8 @@ use clap::error::ErrorKind;
 use serde_json::{Value, json};
 use warren_admin::Format;
 
+use crate::ca::cert_manager::IssuerRef;
+
 /// Turns Kubernetes objects into configuration for tunnels and agents, and signs their certificates.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "warren-control", version)]
@@ -38,6 +40,9 @@ pub struct Settings {
     /// Secret with the CA's key and certificates (--source kubernetes); made where there is none
     #[arg(long, env = "WARREN_CA_SECRET", default_value = "warren-ca")]
     pub ca_secret: String,
+    /// Issuer of cert-manager's that signs instead of an own CA (--source kubernetes): `NAME`, `NAME:KIND` or `NAME:KIND:GROUP`
+    #[arg(long, env = "WARREN_CERT_MANAGER_ISSUER", conflicts_with = "ca_cert")]
+    pub cert_manager_issuer: Option<IssuerRef>,
     /// ConfigMap for the trusted roots (--source kubernetes)
     #[arg(long, env = "WARREN_ROOT_CONFIGMAP", default_value = "warren-ca-root")]
     pub root_configmap: String,
@@ -171,11 +176,22 @@ impl Settings {
             SourceSetting::Dir(_) if self.jwks.is_none() => error(
                 "--source dir:PATH needs --jwks FILE: there is no API server that checks tokens",
             ),
+            SourceSetting::Dir(_) if self.cert_manager_issuer.is_some() => {
+                error("--cert-manager-issuer goes with --source kubernetes")
+            }
             SourceSetting::Dir(_) if self.kubeconfig.is_some() => {
                 error("--kubeconfig goes with --source kubernetes")
             }
             _ => Ok(self),
         }
+    }
+
+    /// --log, without what the API server's client says of every failed call: who made the call says it once.
+    pub fn log_filter(&self) -> String {
+        let quiet = ["kube_client", "kube_runtime"];
+        let quiet = quiet.iter().filter(|t| !self.log.contains(**t));
+        let quiet = quiet.map(|target| format!(",{target}=off"));
+        self.log.clone() + &quiet.collect::<String>()
     }
 
     /// How long each step of a change of the root takes: every certificate has to be renewed once.
@@ -220,6 +236,10 @@ impl Settings {
             ("root-namespace", json!(self.root_namespace)),
             ("pod-name", json!(self.pod_name)),
             ("ca-secret", json!(self.ca_secret)),
+            (
+                "cert-manager-issuer",
+                json!(self.cert_manager_issuer.as_ref().map(ToString::to_string)),
+            ),
             ("root-configmap", json!(self.root_configmap)),
             (
                 "root-configmap-namespaces",
@@ -326,6 +346,10 @@ mod tests {
         assert!(parse(&[&base[..], &["--kubeconfig", "/k"]].concat()).is_err());
         let cluster = parse(&["--source", "kubernetes", "--cert-ttl", "48h"]).expect("enough");
         assert_eq!(cluster.overlap(), Duration::from_secs(48 * 3600));
+        assert_eq!(
+            cluster.log_filter(),
+            "info,kube_client=off,kube_runtime=off"
+        );
         assert!(parse(&[&base[..], &["--ca-cert", "/c"]].concat()).is_err());
         let addressed =
             parse(&[&base[..], &["--xds-addr", "10.0.0.1:15012"]].concat()).expect("enough");

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::{AuthError, Caller};
 use crate::index::Placement;
+use crate::source::kubernetes::causes;
 
 mod cache;
 
@@ -87,8 +88,8 @@ impl Review {
     }
 
     async fn ask(&self, token: &str) -> Result<TokenReviewStatus, AuthError> {
-        let unavailable = |e: &dyn std::fmt::Display| AuthError::Review(e.to_string());
-        let _turn = self.calls.acquire().await.map_err(|e| unavailable(&e))?;
+        let turn = self.calls.acquire().await;
+        let _turn = turn.map_err(|e| AuthError::Review(e.to_string()))?;
         let review = TokenReview {
             spec: TokenReviewSpec {
                 token: token.to_owned(),
@@ -102,7 +103,7 @@ impl Review {
                 "{}; bind the ClusterRole system:auth-delegator or the chart's own",
                 s.message
             )),
-            _ => unavailable(&e),
+            _ => AuthError::Review(causes(&e)),
         })?;
         answer
             .status

@@ -108,7 +108,8 @@ fn parse<'a>(name: &str, der: &'a CertificateDer<'_>) -> Result<X509Certificate<
         .map_err(|e| problem(name, &format!("not an X.509 certificate: {e}")))
 }
 
-fn to_pem(der: &CertificateDer<'_>) -> String {
+/// PEM of a certificate.
+pub fn to_pem(der: &CertificateDer<'_>) -> String {
     use base64::Engine;
     let text = base64::engine::general_purpose::STANDARD.encode(der);
     let lines: Vec<&str> = text

@@ -9,7 +9,7 @@ use warren_api::r#gen::ca::istio_certificate_service_server::IstioCertificateSer
 use warren_api::r#gen::ca::{IstioCertificateRequest, IstioCertificateResponse};
 use warren_core::Identity;
 
-use super::{CaError, Current, Signed, Subject, csr};
+use super::{CaError, Signed, Signer, Subject, csr};
 use crate::auth::{AuthError, Authenticator, Caller, bearer};
 use crate::index::Placement;
 use crate::metrics::Metrics;
@@ -83,6 +83,7 @@ impl From<Refused> for Status {
         match refused {
             Refused::Token(e) => e.into(),
             Refused::Identity(_) | Refused::Csr(_) => Self::invalid_argument(refused.to_string()),
+            Refused::Ca(CaError::External { .. }) => Self::unavailable(refused.to_string()),
             Refused::Ca(_) => Self::internal(refused.to_string()),
             _ => Self::permission_denied(refused.to_string()),
         }
@@ -93,7 +94,7 @@ impl From<Refused> for Status {
 #[derive(Clone)]
 pub struct Certificates {
     /// Signs.
-    pub authority: Current,
+    pub signer: Signer,
     /// Checks tokens.
     pub authenticator: Arc<Authenticator>,
     /// Knows the pods.
@@ -126,10 +127,9 @@ impl Certificates {
         let life = asked
             .map_or(self.max_life, Duration::from_secs)
             .min(self.max_life);
-        let signed =
-            self.authority
-                .get()
-                .sign(&key, &Subject::Spiffe(identity.to_string()), life)?;
+        let subject = Subject::Spiffe(identity.to_string());
+        let signed = self.signer.sign(&request.csr, &key, &subject, life);
+        let signed = signed.await?;
         Ok((identity, signed))
     }
 

@@ -1,13 +1,16 @@
 //! What runs only with an API server: the election, and everything that writes.
 
+use std::time::Duration;
+
 use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::ca::Current;
+use crate::ca::cert_manager::{CertManager, IssuerRef};
 use crate::ca::secret::bundle::Publisher;
 use crate::ca::secret::keeper::Keeper;
+use crate::ca::{Current, Signer};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::source::kubernetes::client::Access;
@@ -15,6 +18,9 @@ use crate::status::Board;
 use crate::status::lease::Elector;
 use crate::status::writer::Writer;
 use crate::warning::WarningStore;
+
+/// Pause between questions to an issuer that does not sign yet.
+const ISSUER_RETRY: Duration = Duration::from_secs(5);
 
 /// The connection to the API server.
 #[derive(Clone)]
@@ -51,6 +57,25 @@ impl Cluster {
         }
     }
 
+    /// cert-manager may be installed after us: waits for it as long as it takes.
+    pub(super) async fn issuer(&self, settings: &Settings, issuer: &IssuerRef) -> Signer {
+        let names = settings.server_names();
+        let mut complaint = String::new();
+        loop {
+            let namespace = &settings.root_namespace;
+            let issuer = CertManager::new(self.client.clone(), namespace, issuer.clone());
+            match Signer::external(issuer, &names).await {
+                Ok(signer) => return signer,
+                Err(e) if e.to_string() != complaint => {
+                    complaint = e.to_string();
+                    tracing::warn!("{complaint}; trying again");
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(ISSUER_RETRY).await;
+        }
+    }
+
     /// Starts the election and the writers. They end with `stop`; the Lease is given back then.
     pub(super) fn start_writers(
         &self,
@@ -69,7 +94,7 @@ impl Cluster {
             metrics,
             mut synced,
         } = writing;
-        if settings.ca_cert.is_none() {
+        if settings.ca_cert.is_none() && settings.cert_manager_issuer.is_none() {
             let keeper = self.keeper(settings);
             tasks.spawn(keeper.run(authority.clone(), leadership.clone(), stop.clone()));
         }
@@ -84,13 +109,7 @@ impl Cluster {
             leadership: leadership.clone(),
         };
         tasks.spawn(publisher.run(stop.clone()));
-        let writer = Writer {
-            client: self.client.clone(),
-            board,
-            warnings,
-            leadership,
-            metrics,
-        };
+        let writer = Writer::new(self.client.clone(), board, warnings, leadership, metrics);
         let stopped = stop.clone();
         tasks.spawn(async move {
             let ready = stopped.run_until_cancelled(synced.wait_for(|s| *s)).await;

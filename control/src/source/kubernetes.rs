@@ -17,6 +17,7 @@ use crate::warning::WarningStore;
 
 pub mod client;
 pub mod convert;
+pub mod definition;
 pub mod follow;
 mod gather;
 pub mod kinds;
@@ -56,4 +57,18 @@ impl Source for KubeSource {
             Some(()) => anyhow::bail!("the watches ended unexpectedly"),
         }
     }
+}
+
+/// An error with what caused it: the client's own messages stop at "client error".
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
 }

@@ -11,6 +11,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::source::kubernetes::causes;
+
 /// Name of the Lease.
 pub const NAME: &str = "warren-control";
 /// A leader that did not renew for this long may be replaced.
@@ -81,7 +83,7 @@ impl Elector {
                     self.until.send_replace(None);
                     complained = None;
                 }
-                Ok(Err(e)) => complain(&mut complained, &e.to_string()),
+                Ok(Err(e)) => complain(&mut complained, &causes(&e)),
                 Err(_) => complain(&mut complained, "no answer within 5 s"),
             }
             let leads = self.until.borrow().is_some_and(|u| Instant::now() < u);

@@ -8,13 +8,14 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::lease::Leadership;
 use super::{Board, FIELD_MANAGER, condition, event};
 use crate::metrics::Metrics;
 use crate::model::ObjectKey;
+use crate::source::kubernetes::causes;
 use crate::source::kubernetes::kinds::resource;
 use crate::warning::WarningStore;
 
@@ -24,23 +25,39 @@ const COLLECT: Duration = Duration::from_millis(500);
 const BETWEEN: Duration = Duration::from_millis(50);
 /// What failed is tried again after this long.
 const RETRY: Duration = Duration::from_secs(5);
+/// Failures are reported this often at most.
+const REPEAT: Duration = Duration::from_secs(30);
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 
 /// The writer.
 pub struct Writer {
-    /// Where to.
-    pub client: Client,
-    /// What may be due.
-    pub board: Board,
-    /// What is wrong with objects.
-    pub warnings: WarningStore,
-    /// Whether we may.
-    pub leadership: Leadership,
-    /// Counters.
-    pub metrics: Metrics,
+    client: Client,
+    board: Board,
+    warnings: WarningStore,
+    leadership: Leadership,
+    metrics: Metrics,
+    complained: Option<Instant>,
 }
 
 impl Writer {
+    /// A writer that has written nothing yet.
+    pub fn new(
+        client: Client,
+        board: Board,
+        warnings: WarningStore,
+        leadership: Leadership,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            client,
+            board,
+            warnings,
+            leadership,
+            metrics,
+            complained: None,
+        }
+    }
+
     /// Runs until `stop`, or until the election ends.
     pub async fn run(mut self, stop: CancellationToken) {
         let stopped = stop.clone();
@@ -67,10 +84,11 @@ impl Writer {
     }
 
     /// Whether something failed that is worth another try; it is due again then.
-    async fn write_all(&self, due: Vec<ObjectKey>, events: &mut event::Budget) -> bool {
+    async fn write_all(&mut self, due: Vec<ObjectKey>, events: &mut event::Budget) -> bool {
         let mut pace = interval(BETWEEN);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut again = HashSet::new();
+        let (mut failed, mut first) = (0, None);
         for key in due {
             if !self.leadership.holds() {
                 return false;
@@ -83,11 +101,18 @@ impl Writer {
             };
             if let Err(e) = done {
                 self.metrics.write_failed(key.kind);
-                tracing::warn!("{key}: cannot be written to: {e}");
+                failed += 1;
+                first.get_or_insert_with(|| format!("{key}: {e}"));
                 if let Failure::Passing(_) = e {
                     again.insert(key);
                 }
             }
+        }
+        if let Some(first) = first
+            && self.complained.is_none_or(|at| at.elapsed() > REPEAT)
+        {
+            self.complained = Some(Instant::now());
+            tracing::warn!("{failed} objects cannot be written to; {first}");
         }
         for key in &again {
             self.board.touch(key);
@@ -153,10 +178,11 @@ pub async fn call_limited<T>(
     match tokio::time::timeout(CALL_LIMIT, call).await {
         Ok(Ok(value)) => Ok(Some(value)),
         Ok(Err(kube::Error::Api(s))) if matches!(s.code, 404 | 409) => Ok(None),
-        Ok(Err(kube::Error::Api(s))) if matches!(s.code, 400 | 403 | 422) => {
+        // Not 403: an API server that has just started says so before it has read the roles.
+        Ok(Err(kube::Error::Api(s))) if matches!(s.code, 400 | 422) => {
             Err(Failure::Lasting(s.message.clone()))
         }
-        Ok(Err(e)) => Err(Failure::Passing(e.to_string())),
+        Ok(Err(e)) => Err(Failure::Passing(causes(&e))),
         Err(_) => Err(Failure::Passing("no answer within 10 s".to_owned())),
     }
 }

@@ -207,7 +207,9 @@ async fn only_a_missing_kind_counts_as_empty() {
         if lists_pods(asked) {
             return Some((200, list(&[pod("a")], None)));
         }
-        if asked.contains("peerauthentications") {
+        if asked.contains("customresourcedefinitions/peerauthentications")
+            || asked.contains("v1alpha1/peerauthentications")
+        {
             return Some(status(404, "NotFound"));
         }
         if asked.contains("authorizationpolicies") && !asked.contains("watch=true") {

@@ -4,6 +4,7 @@
 mod support;
 
 mod ca;
+mod cert_manager;
 mod leader;
 mod objects;
 mod outage;

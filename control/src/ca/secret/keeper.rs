@@ -9,15 +9,19 @@ use kube::api::PostParams;
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{authority, fresh, step};
 use crate::ca::{Authority, Current};
+use crate::source::kubernetes::causes;
 use crate::source::kubernetes::client::WATCH_SECONDS;
 use crate::status::lease::Leadership;
 
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(2);
+/// A failure that goes on is reported this often.
+const REPEAT: Duration = Duration::from_secs(30);
 /// How often the leader looks whether a step of a change is due.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -57,7 +61,7 @@ impl Keeper {
                     complained = true;
                     let problem = failed.map_or_else(
                         |_| "no answer within 10 s".to_owned(),
-                        |r| r.map_or_else(|e| e.to_string(), |_| String::new()),
+                        |r| r.map_or_else(|e| format!("{e:#}"), |_| String::new()),
                     );
                     tracing::warn!(
                         "cannot read the CA's Secret {}: {problem}; trying again",
@@ -102,6 +106,7 @@ impl Keeper {
             .timeout(WATCH_SECONDS);
         let mut events = watcher(self.api(), config).boxed();
         let mut listed = false;
+        let mut complained = None;
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => listed = false,
@@ -113,10 +118,13 @@ impl Keeper {
                 Ok(Event::Delete(_)) => missing(&sender),
                 Ok(Event::InitDone) => {}
                 Err(e) => {
-                    tracing::warn!(
-                        "cannot watch the CA's Secret {}: {e}; trying again",
-                        self.path()
-                    );
+                    if complained.is_none_or(|at: Instant| at.elapsed() > REPEAT) {
+                        complained = Some(Instant::now());
+                        let (path, problem) = (self.path(), causes(&e));
+                        tracing::warn!(
+                            "cannot watch the CA's Secret {path}: {problem}; trying again"
+                        );
+                    }
                     tokio::time::sleep(RETRY).await;
                 }
             }

@@ -9,7 +9,9 @@ use kube::ResourceExt;
 use kube::runtime::watcher::{Error, Event, Result as Watched};
 use tokio::sync::mpsc;
 
+use super::causes;
 use super::convert::{self, Item};
+use super::definition::Definition;
 use super::gather::Message;
 use super::known::{Known, Outcome};
 use crate::metrics::Metrics;
@@ -21,10 +23,6 @@ const PAGE_LIMIT: Duration = Duration::from_secs(60);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// How often to look whether a kind was installed.
 const ABSENT_PAUSE: Duration = Duration::from_secs(5);
-/// The second look, before a kind counts as not installed.
-const ABSENT_CHECK: Duration = Duration::from_secs(1);
-/// A kind that was there has to be away for this long before its objects count as deleted.
-const ABSENT_LIMIT: Duration = Duration::from_secs(30);
 /// The server has refused to go on with the watch this often: list anew. After etcd was restored from a copy, it refuses
 /// for ever.
 const REFUSALS: u32 = 5;
@@ -42,8 +40,8 @@ pub struct Follow<T> {
     pub start: Box<dyn Fn() -> Events<T> + Send + Sync>,
     /// Cuts an object down.
     pub convert: Box<dyn Fn(&T) -> Item + Send + Sync>,
-    /// Whether the kind may be missing: its CustomResourceDefinition is not installed.
-    pub optional: bool,
+    /// For a kind that need not be installed.
+    pub definition: Option<Definition>,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -64,9 +62,7 @@ struct State {
     listing: bool,
     pause: Option<Duration>,
     refusals: u32,
-    /// Since when the kind is not there.
-    absent: Option<Instant>,
-    /// Whether the receiver was told so.
+    /// Whether the receiver was told that the kind is not installed.
     told_absent: bool,
     reported: Option<Instant>,
 }
@@ -166,14 +162,18 @@ impl<T: ResourceExt + Debug + Send + 'static> Follow<T> {
             tokio::time::sleep(PAUSES.0).await;
             return Next::Restart;
         }
-        if code == Some(404) && self.optional {
-            return if at_start {
-                Next::Restart
-            } else {
-                self.absent(state, sender).await
-            };
+        if code == Some(404) && at_start && self.definition.is_some() {
+            return Next::Restart;
         }
-        self.report(state, &text(error));
+        let installed = match &self.definition {
+            Some(definition) if code == Some(404) => definition.is_installed().await,
+            _ => Ok(true),
+        };
+        match installed {
+            Ok(false) => return self.absent(state, sender).await,
+            Ok(true) => self.report(state, &text(error)),
+            Err(problem) => self.report(state, &problem),
+        }
         let pause = state.pause.unwrap_or(PAUSES.0);
         state.pause = Some((pause * 2).min(PAUSES.1));
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..1.25))).await;
@@ -186,23 +186,10 @@ impl<T: ResourceExt + Debug + Send + 'static> Follow<T> {
         Next::Go
     }
 
-    /// The list says that there is no such kind.
+    /// There is no such kind, hence no object of it.
     async fn absent(&self, state: &mut State, sender: &mpsc::Sender<Message>) -> Next {
-        let Some(since) = state.absent else {
-            // A server that has just started may not have read its definitions yet: one answer is none.
-            state.absent = Some(Instant::now());
-            tokio::time::sleep(ABSENT_CHECK).await;
-            return Next::Go;
-        };
-        let gone = state.known.is_empty() || since.elapsed() >= ABSENT_LIMIT;
-        if !gone {
-            self.report(
-                state,
-                "the API server no longer knows this kind, which counts after 30 s",
-            );
-        } else if !state.told_absent {
+        if !std::mem::replace(&mut state.told_absent, true) {
             tracing::info!(kind = %self.kind, "not installed in this cluster; waiting for it");
-            state.told_absent = true;
             let changes = state.known.clear();
             if let Next::End = self.send(sender, changes, true).await {
                 return Next::End;
@@ -216,7 +203,6 @@ impl<T: ResourceExt + Debug + Send + 'static> Follow<T> {
         state.listing = false;
         state.pause = None;
         state.refusals = 0;
-        state.absent = None;
         if std::mem::take(&mut state.told_absent) {
             tracing::info!(kind = %self.kind, "installed now");
         }
@@ -250,15 +236,7 @@ fn code(error: &Error) -> Option<u16> {
 
 /// The error with its causes, and what to do about the one that people make themselves.
 fn text(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
+    let mut text = causes(error);
     if code(error) == Some(403) {
         text += " (give the controller's service account the ClusterRole of the chart)";
     }

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::KubeSource;
 use super::client::WATCH_SECONDS;
 use super::convert::{self, Item};
+use super::definition::Definition;
 use super::follow::{Events, Follow};
 use super::gather::Message;
 use crate::model::Kind;
@@ -111,14 +112,15 @@ impl Tasks<'_> {
     {
         let api = Api::<K>::all(self.source.client.clone());
         let start = move || watcher(api.clone(), config.clone()).boxed();
-        self.spawn(kind, false, start, convert);
+        self.spawn(kind, None, start, convert);
     }
 
     fn custom(&mut self, kind: Kind, convert: fn(&ApiResource, &DynamicObject) -> Item) {
         let resource = resource(kind);
         let api = Api::<DynamicObject>::all_with(self.source.client.clone(), &resource);
         let start = move || watcher(api.clone(), config()).boxed();
-        self.spawn(kind, true, start, move |o: &DynamicObject| {
+        let definition = Definition::of(self.source.client.clone(), &resource);
+        self.spawn(kind, Some(definition), start, move |o: &DynamicObject| {
             convert(&resource, o)
         });
     }
@@ -126,7 +128,7 @@ impl Tasks<'_> {
     fn spawn<T: ResourceExt + Debug + Send + Sync + 'static>(
         &mut self,
         kind: Kind,
-        optional: bool,
+        definition: Option<Definition>,
         start: impl Fn() -> Events<T> + Send + Sync + 'static,
         convert: impl Fn(&T) -> Item + Send + Sync + 'static,
     ) {
@@ -134,7 +136,7 @@ impl Tasks<'_> {
             kind,
             start: Box::new(start),
             convert: Box::new(convert),
-            optional,
+            definition,
             metrics: self.source.metrics.clone(),
         };
         self.tasks.spawn(follow.run(self.sender.clone()));

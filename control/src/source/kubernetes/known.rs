@@ -64,11 +64,6 @@ impl Known {
         self.ids.drain().map(Change::Delete).collect()
     }
 
-    /// Whether nothing is known.
-    pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
-    }
-
     fn listed(&mut self) -> Vec<Change> {
         let entries = self.listing.take().unwrap_or_default();
         let now: HashSet<Id> = entries.iter().map(|(id, _)| id.clone()).collect();
@@ -138,6 +133,6 @@ mod tests {
             Outcome::Changed(Change::Delete(Id::new("shop", "a")))
         );
         assert_eq!(list(&mut known, &[]), Outcome::Listed(Vec::new()));
-        assert!(known.is_empty());
+        assert!(known.ids.is_empty());
     }
 }
