@@ -38,6 +38,14 @@ async fn bundle(client: &kube::Client) -> Option<String> {
     map.data?.get("root-cert.pem").cloned()
 }
 
+async fn rotate(client: &kube::Client) {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), SYSTEM);
+    let patch = json!({"metadata": {"annotations": {"warren.dev/rotate-root": "now"}}});
+    let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+    let done = secrets.patch("warren-ca", &params, &patch);
+    done.await.expect("annotated");
+}
+
 #[tokio::test]
 #[ignore = "needs etcd and kube-apiserver"]
 async fn the_root_changes_without_a_gap() {
@@ -57,13 +65,7 @@ async fn the_root_changes_without_a_gap() {
         &old
     ));
 
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), SYSTEM);
-    let patch = json!({"metadata": {"annotations": {"warren.dev/rotate-root": "now"}}});
-    let patch = Patch::Merge(patch);
-    secrets
-        .patch("warren-ca", &PatchParams::default(), &patch)
-        .await
-        .expect("annotated");
+    rotate(&client).await;
     let both = eventually("both roots", async || {
         bundle(&client).await.filter(|b| roots(b).len() == 2)
     })
@@ -98,6 +100,7 @@ async fn the_root_changes_without_a_gap() {
     })
     .await;
     assert_eq!(roots(&last), [new]);
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), SYSTEM);
     let annotations = secrets
         .get("warren-ca")
         .await

@@ -17,15 +17,23 @@ fn policy(name: &str, spec: &str) -> String {
     )
 }
 
-async fn accepted(client: &kube::Client, object: &str, generation: i64) -> Value {
-    eventually("a condition", async || {
+/// Waits for the condition about a generation, compares it, and returns its message.
+async fn accepted(
+    client: &kube::Client,
+    object: &str,
+    generation: i64,
+    expected: (&str, &str),
+) -> String {
+    let condition = eventually("a condition", async || {
         let object = get(client, object).await;
-        let conditions = object.pointer("/status/conditions")?.as_array()?.clone();
-        conditions
-            .into_iter()
-            .find(|c| c["type"] == "Accepted" && c["observedGeneration"] == generation)
+        let mut conditions = object.pointer("/status/conditions")?.as_array()?.iter();
+        let is = |c: &&Value| c["type"] == "Accepted" && c["observedGeneration"] == generation;
+        conditions.find(is).cloned()
     })
-    .await
+    .await;
+    let text = |field: &str| condition[field].as_str().expect("text").to_owned();
+    assert_eq!((&*text("status"), &*text("reason")), expected);
+    text("message")
 }
 
 #[tokio::test]
@@ -52,46 +60,26 @@ async fn conditions_say_what_is_in_force_and_are_written_once() {
     .await;
     let c = Controller::start(&api, api.port, &[]).await;
 
-    let condition = accepted(&client, &good, 1).await;
-    assert_eq!(condition["status"], "True");
-    assert_eq!(condition["reason"], "Accepted");
-    let condition = accepted(&client, &partly, 1).await;
-    assert_eq!(
-        (&condition["status"], &condition["reason"]),
-        (&"True".into(), &"PartlyInEffect".into())
-    );
-    let message = condition["message"].as_str().expect("text");
+    accepted(&client, &good, 1, ("True", "Accepted")).await;
+    let message = accepted(&client, &partly, 1, ("True", "PartlyInEffect")).await;
     assert!(message.contains("cannot be checked at L4"), "{message}");
-    let condition = accepted(&client, &bad, 1).await;
-    assert_eq!(
-        (&condition["status"], &condition["reason"]),
-        (&"False".into(), &"Invalid".into())
-    );
-    let warning = c.warns("nonsense").await;
-    assert_eq!(warning.name, "bad");
-    assert!(
-        condition["message"]
-            .as_str()
-            .expect("text")
-            .contains("nonsense")
-    );
+    let message = accepted(&client, &bad, 1, ("False", "Invalid")).await;
+    assert!(message.contains("nonsense"), "{message}");
+    assert_eq!(c.warns("nonsense").await.name, "bad");
 
     // Our own writes come back as changes, and cause none.
-    let before = get(&client, &good).await["metadata"]["resourceVersion"].clone();
+    let version = async || get(&client, &good).await["metadata"]["resourceVersion"].clone();
+    let before = version().await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(
-        get(&client, &good).await["metadata"]["resourceVersion"],
-        before
-    );
+    assert_eq!(version().await, before);
     assert_eq!(c.metric("status_writes", "AuthorizationPolicy").await, 3);
 
     apply(&client, &bad.replace("nonsense", "10.0.0.0/8")).await;
-    let condition = accepted(&client, &bad, 2).await;
-    assert_eq!(
-        (&condition["status"], &condition["reason"]),
-        (&"True".into(), &"Accepted".into())
-    );
-    assert_eq!(c.metric("status_writes", "AuthorizationPolicy").await, 4);
+    accepted(&client, &bad, 2, ("True", "Accepted")).await;
+    eventually("its count", async || {
+        (c.metric("status_writes", "AuthorizationPolicy").await == 4).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
