@@ -13,6 +13,7 @@ use warren_admin::types::{
 };
 use warren_admin::{Admin, LogHandle};
 
+use crate::ca::{Current, files};
 use crate::metrics::Metrics;
 use crate::pipeline::SharedIndex;
 use crate::warning::{Warning, WarningStore};
@@ -29,8 +30,8 @@ pub struct Sources {
     pub clients: Clients,
     /// Whether the source was read once.
     pub synced: watch::Receiver<bool>,
-    /// Certificates of the CA.
-    pub certs: Vec<CertView>,
+    /// The CA.
+    pub authority: Current,
     /// Settings in force.
     pub settings: BTreeMap<String, Value>,
     /// Counters.
@@ -93,7 +94,7 @@ pub fn routes(sources: Sources, registry: Arc<Registry>, log: LogHandle) -> Admi
             async move { views }
         })
         .route("/certs", move || {
-            let views = certs.certs.clone();
+            let views: Vec<CertView> = files::views(&certs.authority.get());
             async move { views }
         })
         .route("/config", move || {

@@ -12,9 +12,17 @@ use rcgen::{
 };
 use time::OffsetDateTime;
 
+pub mod cert_manager;
 pub mod csr;
+mod current;
 pub mod files;
+pub mod parts;
+pub mod secret;
 pub mod service;
+mod signer;
+
+pub use current::Current;
+pub use signer::Signer;
 
 /// Certificates are valid from this long before they are made, for clocks that go behind.
 const BACKDATE: Duration = Duration::from_secs(10);
@@ -35,6 +43,14 @@ pub enum CaError {
     /// The library refused.
     #[error("signing failed: {0}")]
     Rcgen(#[from] rcgen::Error),
+    /// An issuer outside.
+    #[error("issuer {issuer}: {problem}")]
+    External {
+        /// Which.
+        issuer: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// The issuing certificate has ended.
     #[error("the issuing certificate expired at {0}: give the controller a new one")]
     IssuerExpired(OffsetDateTime),
@@ -43,7 +59,8 @@ pub enum CaError {
 /// The CA.
 #[derive(Debug)]
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    /// None where somebody else signs.
+    issuer: Option<Issuer<'static, KeyPair>>,
     /// PEM of the certificates between leaf and root, the issuing one first; none where the root signs.
     intermediates: Vec<String>,
     /// PEM of the root, or of several while they change over.
@@ -81,10 +98,20 @@ impl Authority {
         not_after: OffsetDateTime,
     ) -> Self {
         Self {
-            issuer,
+            issuer: Some(issuer),
             intermediates,
             root,
             not_after,
+        }
+    }
+
+    /// Only what is trusted; somebody else signs.
+    pub fn trusted(root: String) -> Self {
+        Self {
+            issuer: None,
+            intermediates: Vec::new(),
+            root,
+            not_after: OffsetDateTime::UNIX_EPOCH,
         }
     }
 
@@ -109,11 +136,21 @@ impl Authority {
         let root = params.self_signed(&key)?.pem();
         let not_after = params.not_after;
         Ok(Self {
-            issuer: Issuer::new(params, key),
+            issuer: Some(Issuer::new(params, key)),
             intermediates: Vec::new(),
             root,
             not_after,
         })
+    }
+
+    /// When the issuing certificate ends.
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.not_after
+    }
+
+    /// The public key of what signs.
+    pub fn issuing_key(&self) -> Option<&[u8]> {
+        self.issuer.as_ref().map(|i| i.key().public_key_raw())
     }
 
     /// PEM of the root.
@@ -136,18 +173,11 @@ impl Authority {
         subject: &Subject,
         life: Duration,
     ) -> Result<Signed, CaError> {
-        if self.not_after <= now() {
-            return Err(CaError::IssuerExpired(self.not_after));
-        }
+        let issuer = self.issuer.as_ref().filter(|_| self.not_after > now());
+        let issuer = issuer.ok_or(CaError::IssuerExpired(self.not_after))?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.subject_alt_names = match subject {
-            Subject::Spiffe(id) => vec![SanType::URI(id.as_str().try_into()?)],
-            Subject::Server(names) => names
-                .iter()
-                .map(|n| server_name(n))
-                .collect::<Result<_, _>>()?,
-        };
+        params.subject_alt_names = sans(subject)?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![
@@ -159,7 +189,7 @@ impl Authority {
         params.not_after = (now() + life).min(self.not_after);
         let serial = serial();
         params.serial_number = Some(serial.clone());
-        let leaf = params.signed_by(key, &self.issuer)?.pem();
+        let leaf = params.signed_by(key, issuer)?.pem();
         let chain = [leaf]
             .into_iter()
             .chain(self.intermediates.iter().cloned())
@@ -174,6 +204,13 @@ impl Authority {
             not_after: params.not_after,
             serial,
         })
+    }
+}
+
+fn sans(subject: &Subject) -> Result<Vec<SanType>, rcgen::Error> {
+    match subject {
+        Subject::Spiffe(id) => Ok(vec![SanType::URI(id.as_str().try_into()?)]),
+        Subject::Server(names) => names.iter().map(|n| server_name(n)).collect(),
     }
 }
 

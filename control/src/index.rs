@@ -179,7 +179,12 @@ impl Index {
         match key.kind {
             Kind::Namespace => self.put_namespace(None, &key.id.name),
             Kind::Node => self.put_node(None, &key.id.name),
-            Kind::ServiceAccount => {}
+            Kind::ServiceAccount
+            | Kind::Gateway
+            | Kind::HTTPRoute
+            | Kind::GRPCRoute
+            | Kind::TLSRoute
+            | Kind::TCPRoute => {}
             Kind::Pod => self.put_pod(None, &key.id),
             Kind::Service => self.put_service(None, &key.id),
             Kind::EndpointSlice => self.put_slice(None, &key.id),

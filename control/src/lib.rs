@@ -2,7 +2,7 @@
 //! One bad object never stops another.
 //!
 //! ```text
-//! directory of YAML --source--> events --index (pure)--> workloads, services, policies --store--> delta xDS streams
+//! directory of YAML, or API server --source--> events --index (pure)--> workloads, services, policies --store--> delta xDS streams
 //!                                          |                                                       (15012, TLS, token)
 //!                                          +-- pods by node --> CA: CSR + token --> certificate chain
 //! ```
@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod run;
 pub mod settings;
 pub mod source;
+pub mod status;
 pub mod tls;
 pub mod warning;
 pub mod xds;

@@ -8,11 +8,11 @@ use warren_control::run::run;
 use warren_control::settings::Settings;
 
 fn main() -> ExitCode {
-    let settings: Settings = match arguments::parse() {
+    let settings = match arguments::parse_checked(Settings::checked) {
         Ok(settings) => settings,
         Err(status) => return status,
     };
-    let log = match warren_admin::logging::init(&settings.log, settings.log_format) {
+    let log = match warren_admin::logging::init(&settings.log_filter(), settings.log_format) {
         Ok(log) => log,
         Err(e) => return arguments::refuse::<Settings>(&format!("--log: {e}")),
     };

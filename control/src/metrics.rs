@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::model::Kind;
 use crate::xds::Type;
 
 /// By type of resource.
@@ -49,6 +50,14 @@ pub struct Metrics {
     pub published: Family<TypeLabel, Gauge>,
     /// Warnings in force.
     pub warnings: Gauge,
+    /// Lists of the API server, by kind; one at the start, more where a watch could not go on.
+    pub lists: Family<TypeLabel, Counter>,
+    /// Watches and lists that failed, by kind.
+    pub watch_failures: Family<TypeLabel, Counter>,
+    /// Statuses written, by kind.
+    pub writes: Family<TypeLabel, Counter>,
+    /// Statuses and events that could not be written, by kind.
+    pub write_failures: Family<TypeLabel, Counter>,
     /// Certificates issued.
     pub issued: Counter,
     /// Certificates refused.
@@ -71,12 +80,18 @@ impl Metrics {
             clients: Gauge::default(),
             published: Family::default(),
             warnings: Gauge::default(),
+            lists: Family::default(),
+            watch_failures: Family::default(),
+            writes: Family::default(),
+            write_failures: Family::default(),
             issued: Counter::default(),
             refused: Family::default(),
         };
         let mut registry = Registry::default();
         warren_admin::process::register(&mut registry);
-        metrics.register(registry.sub_registry_with_prefix("warren_control"));
+        let own = registry.sub_registry_with_prefix("warren_control");
+        metrics.register(own);
+        metrics.register_kubernetes(own);
         (metrics, Arc::new(registry))
     }
 
@@ -143,6 +158,29 @@ impl Metrics {
         );
     }
 
+    fn register_kubernetes(&self, r: &mut Registry) {
+        r.register(
+            "kubernetes_lists",
+            "Lists asked of the API server",
+            self.lists.clone(),
+        );
+        r.register(
+            "kubernetes_watch_failures",
+            "Lists and watches of the API server that failed",
+            self.watch_failures.clone(),
+        );
+        r.register(
+            "status_writes",
+            "Statuses written to the API server",
+            self.writes.clone(),
+        );
+        r.register(
+            "status_write_failures",
+            "Statuses and events that could not be written",
+            self.write_failures.clone(),
+        );
+    }
+
     /// Counts a response.
     pub fn pushed(&self, kind: Option<Type>, resources: usize, bytes: u64, latency: Duration) {
         let label = TypeLabel {
@@ -170,6 +208,32 @@ impl Metrics {
             let gauge = self.published.get_or_create(&TypeLabel { resource });
             gauge.set(i64::try_from(n).unwrap_or(i64::MAX));
         }
+    }
+
+    /// Counts a list.
+    pub fn list(&self, kind: Kind) {
+        let resource = kind.name();
+        self.lists.get_or_create(&TypeLabel { resource }).inc();
+    }
+
+    /// Counts a failure of a list or watch.
+    pub fn watch_failed(&self, kind: Kind) {
+        let resource = kind.name();
+        let failures = self.watch_failures.get_or_create(&TypeLabel { resource });
+        failures.inc();
+    }
+
+    /// Counts a status.
+    pub fn written(&self, kind: Kind) {
+        let resource = kind.name();
+        self.writes.get_or_create(&TypeLabel { resource }).inc();
+    }
+
+    /// Counts a status or event that could not be written.
+    pub fn write_failed(&self, kind: Kind) {
+        let resource = kind.name();
+        let failures = self.write_failures.get_or_create(&TypeLabel { resource });
+        failures.inc();
     }
 
     /// Counts a refusal.

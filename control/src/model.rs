@@ -37,6 +37,16 @@ pub enum Kind {
     AuthorizationPolicy,
     /// warren.dev/v1alpha1
     PeerAuthentication,
+    /// gateway.networking.k8s.io/v1; only told that it has no effect, as the routes are.
+    Gateway,
+    /// gateway.networking.k8s.io/v1
+    HTTPRoute,
+    /// gateway.networking.k8s.io/v1
+    GRPCRoute,
+    /// gateway.networking.k8s.io/v1alpha2
+    TLSRoute,
+    /// gateway.networking.k8s.io/v1alpha2
+    TCPRoute,
 }
 
 impl Kind {
@@ -44,11 +54,37 @@ impl Kind {
     pub fn is_namespaced(self) -> bool {
         !matches!(self, Self::Namespace | Self::Node)
     }
+
+    /// Whether we write the status of objects of this kind.
+    pub fn has_status(self) -> bool {
+        matches!(self, Self::AuthorizationPolicy | Self::PeerAuthentication)
+    }
+}
+
+impl Kind {
+    /// As it is written in `kind`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Node => "Node",
+            Self::Pod => "Pod",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::PeerAuthentication => "PeerAuthentication",
+            Self::Gateway => "Gateway",
+            Self::HTTPRoute => "HTTPRoute",
+            Self::GRPCRoute => "GRPCRoute",
+            Self::TLSRoute => "TLSRoute",
+            Self::TCPRoute => "TCPRoute",
+        }
+    }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        f.write_str(self.name())
     }
 }
 

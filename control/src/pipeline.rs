@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::index::{Config, Delta, Index, KnownPod, Placement};
 use crate::metrics::Metrics;
 use crate::source::Batch;
+use crate::status::Board;
 use crate::warning::{Raiser, WarningStore};
 use crate::xds::store::Store;
 
@@ -57,6 +58,8 @@ pub struct Pipeline {
     pub store: Store,
     /// Warnings.
     pub warnings: WarningStore,
+    /// Statuses that are to be written.
+    pub board: Board,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -75,14 +78,16 @@ impl Pipeline {
         }
     }
 
-    fn take(&self, batch: Batch) {
+    fn take(&self, mut batch: Batch) {
         let started = Instant::now();
         let events = batch.events.len();
+        let observed = std::mem::take(&mut batch.observed);
         let (mut delta, sizes) = self.index.apply(batch);
         for (object, warnings) in std::mem::take(&mut delta.warnings) {
             self.warnings.replace(Raiser::Object(object), warnings);
         }
         self.store.publish(&delta);
+        self.board.observe(observed);
         let elapsed = started.elapsed();
         self.metrics.events.inc_by(events as u64);
         self.metrics.index_seconds.observe(elapsed.as_secs_f64());

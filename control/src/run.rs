@@ -1,12 +1,14 @@
 //! Puts the parts together and runs them until a signal.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -14,20 +16,28 @@ use warren_admin::LogHandle;
 use warren_api::r#gen::ca::istio_certificate_service_server::IstioCertificateServiceServer;
 
 use crate::admin::{self, Sources};
+use crate::auth::jwks::Jwks;
+use crate::auth::review::Review;
 use crate::auth::{self, Authenticator};
 use crate::ca::service::Certificates;
-use crate::ca::{Authority, files};
+use crate::ca::{Authority, Current, Signer, files};
 use crate::index::Config;
 use crate::metrics::Metrics;
 use crate::pipeline::{Pipeline, SharedIndex};
 use crate::settings::{Settings, SourceSetting};
 use crate::source::dir::DirSource;
+use crate::source::kubernetes::KubeSource;
 use crate::source::{self, Source};
+use crate::status::Board;
 use crate::tls::{self, ServerCert};
 use crate::warning::WarningStore;
 use crate::xds::clients::Clients;
 use crate::xds::server::{Allowed, Discovery};
 use crate::xds::store::Store;
+
+mod cluster;
+
+use cluster::{Cluster, Writing};
 
 /// A CSR with its metadata is a few kilobytes.
 const MAX_CSR: usize = 128 << 10;
@@ -44,37 +54,33 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 /// Something that it cannot work without: the source directory, the CA's files, an address.
 pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
-    let authority = Arc::new(authority(&settings)?);
-    publish_root(&settings, &authority)?;
+    let cluster = match settings.source {
+        SourceSetting::Kubernetes => Some(Cluster::connect(&settings).await?),
+        SourceSetting::Dir(_) => None,
+    };
+    let signer = tokio::select! {
+        signer = signer(&settings, cluster.as_ref()) => signer?,
+        signal = warren_admin::shutdown::requested() => {
+            tracing::info!(signal = signal?, "shutting down");
+            return Ok(());
+        }
+    };
+    publish_root(&settings.run_dir, &signer.current().get())?;
+    tokio::spawn(keep_root(
+        settings.run_dir.clone(),
+        signer.current().clone(),
+        stop.clone(),
+    ));
     let listener = TcpListener::bind(settings.xds_addr)
         .await
         .with_context(|| format!("cannot listen on --xds-addr {}", settings.xds_addr))?;
     let (metrics, registry) = Metrics::new();
-    let parts = Parts::new(&settings, authority, metrics);
+    let parts = Parts::new(&settings, cluster, signer, metrics)?;
     let (synced, source) = parts.start_source(&settings, &stop);
-
-    let mut view = settings.view();
-    admin::bound(&mut view, "xds", listener.local_addr()?);
-    let sources = Sources {
-        index: parts.index.clone(),
-        warnings: parts.warnings.clone(),
-        clients: parts.clients.clone(),
-        synced: synced.clone(),
-        certs: files::views(&parts.authority),
-        settings: view,
-        metrics: parts.metrics.clone(),
-    };
-    let table = admin::routes(sources, registry, log);
-    let socket = settings.run_dir.join("control-admin.sock");
-    table
-        .serve_unix(&socket)
-        .with_context(|| format!("cannot serve on {}", socket.display()))?;
-    let debugging = table
-        .serve_tcp(settings.debug_addr)
-        .await
-        .with_context(|| format!("cannot listen on --debug-addr {}", settings.debug_addr))?;
-    tracing::info!(xds = %listener.local_addr()?, debug = %debugging, admin = %socket.display(), config = %serde_json::to_string(&settings.view())?, "starting");
-
+    parts
+        .show(&settings, &listener, synced.clone(), registry, log)
+        .await?;
+    let writers = parts.start_writers(&settings, synced.clone(), &stop);
     let server = tokio::spawn(
         parts
             .clone()
@@ -82,7 +88,11 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
     );
     let ended = wait(source, &stop).await;
     stop.cancel();
-    if tokio::time::timeout(SHUTDOWN_LIMIT, server).await.is_err() {
+    let connections = async { drop(tokio::join!(server, writers.join_all())) };
+    if tokio::time::timeout(SHUTDOWN_LIMIT, connections)
+        .await
+        .is_err()
+    {
         tracing::warn!(
             "connections did not end within {} s and are cut off",
             SHUTDOWN_LIMIT.as_secs()
@@ -106,22 +116,27 @@ async fn wait(
     }
 }
 
-fn authority(settings: &Settings) -> anyhow::Result<Authority> {
+async fn signer(settings: &Settings, cluster: Option<&Cluster>) -> anyhow::Result<Signer> {
+    if let (Some(issuer), Some(cluster)) = (&settings.cert_manager_issuer, cluster) {
+        return Ok(cluster.issuer(settings, issuer).await);
+    }
     let given = (&settings.ca_cert, &settings.ca_key, &settings.root_cert);
-    let authority = match given {
-        (Some(cert), Some(key), Some(root)) => files::load(&files::Given {
+    let authority = match (given, cluster) {
+        ((Some(cert), Some(key), Some(root)), _) => files::load(&files::Given {
             cert: cert.clone(),
             key: key.clone(),
             root: root.clone(),
-        }),
-        _ => files::own(&settings.state_dir, &settings.trust_domain),
+        })
+        .map_err(anyhow::Error::from),
+        (_, Some(cluster)) => cluster.keeper(settings).load().await,
+        _ => files::own(&settings.state_dir, &settings.trust_domain).map_err(anyhow::Error::from),
     };
-    authority.context("cannot set up the CA")
+    let authority = authority.context("cannot set up the CA")?;
+    Ok(Signer::own(Current::new(authority)))
 }
 
-/// Agents, tunnels and the CLI read the root from here.
-fn publish_root(settings: &Settings, authority: &Authority) -> anyhow::Result<()> {
-    let run = &settings.run_dir;
+/// Agents, tunnels and the CLI on this machine read the root from here.
+fn publish_root(run: &Path, authority: &Authority) -> anyhow::Result<()> {
     std::fs::create_dir_all(run)
         .with_context(|| format!("cannot create --run-dir {}", run.display()))?;
     let path = run.join("root-cert.pem");
@@ -129,39 +144,120 @@ fn publish_root(settings: &Settings, authority: &Authority) -> anyhow::Result<()
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
+async fn keep_root(run: PathBuf, authority: Current, stop: CancellationToken) {
+    let mut changes = authority.subscribe();
+    while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
+        if let Err(e) = publish_root(&run, &authority.get()) {
+            tracing::error!("{e:#}; the old root stays there");
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Parts {
-    authority: Arc<Authority>,
+    cluster: Option<Cluster>,
+    signer: Signer,
     authenticator: Arc<Authenticator>,
     index: SharedIndex,
     store: Store,
     warnings: WarningStore,
+    board: Board,
     clients: Clients,
     metrics: Metrics,
 }
 
 impl Parts {
-    fn new(settings: &Settings, authority: Arc<Authority>, metrics: Metrics) -> Self {
+    fn new(
+        settings: &Settings,
+        cluster: Option<Cluster>,
+        signer: Signer,
+        metrics: Metrics,
+    ) -> anyhow::Result<Self> {
         let config = Config {
             cluster: settings.cluster_id.as_str().into(),
             trust_domain: settings.trust_domain.as_str().into(),
             cluster_domain: settings.cluster_domain.as_str().into(),
-            ..Config::default()
+            root_namespace: settings.root_namespace.as_str().into(),
         };
-        let authenticator = Authenticator::new(auth::Settings {
-            jwks: settings.jwks.clone(),
-            issuer: settings.token_issuer.clone(),
-            audiences: settings.audiences(),
-        });
-        Self {
-            authority,
+        let index = SharedIndex::new(config);
+        let authenticator = match (&settings.jwks, &cluster) {
+            (Some(jwks), _) => Authenticator::Jwks(Jwks::new(auth::Settings {
+                jwks: jwks.clone(),
+                issuer: settings.token_issuer.clone(),
+                audiences: settings.audiences(),
+            })),
+            (None, Some(cluster)) => Authenticator::Review(Box::new(Review::new(
+                cluster.client.clone(),
+                settings.audiences(),
+                Arc::new(index.clone()),
+            ))),
+            (None, None) => anyhow::bail!("nothing can check tokens: give --jwks"),
+        };
+        let board = Board::default();
+        Ok(Self {
+            cluster,
+            signer,
             authenticator: Arc::new(authenticator),
-            index: SharedIndex::new(config),
+            index,
             store: Store::default(),
-            warnings: WarningStore::default(),
+            warnings: WarningStore::new(board.clone()),
+            board,
             clients: Clients::default(),
             metrics,
-        }
+        })
+    }
+
+    /// Serves metrics and the admin surface.
+    async fn show(
+        &self,
+        settings: &Settings,
+        listener: &TcpListener,
+        synced: watch::Receiver<bool>,
+        registry: Arc<Registry>,
+        log: LogHandle,
+    ) -> anyhow::Result<()> {
+        let mut view = settings.view();
+        admin::bound(&mut view, "xds", listener.local_addr()?);
+        let sources = Sources {
+            index: self.index.clone(),
+            warnings: self.warnings.clone(),
+            clients: self.clients.clone(),
+            synced,
+            authority: self.signer.current().clone(),
+            settings: view,
+            metrics: self.metrics.clone(),
+        };
+        let table = admin::routes(sources, registry, log);
+        let socket = settings.run_dir.join("control-admin.sock");
+        table
+            .serve_unix(&socket)
+            .with_context(|| format!("cannot serve on {}", socket.display()))?;
+        let debugging = table
+            .serve_tcp(settings.debug_addr)
+            .await
+            .with_context(|| format!("cannot listen on --debug-addr {}", settings.debug_addr))?;
+        tracing::info!(xds = %listener.local_addr()?, debug = %debugging, admin = %socket.display(), config = %serde_json::to_string(&settings.view())?, "starting");
+        Ok(())
+    }
+
+    /// Starts what writes to the API server.
+    fn start_writers(
+        &self,
+        settings: &Settings,
+        synced: watch::Receiver<bool>,
+        stop: &CancellationToken,
+    ) -> JoinSet<()> {
+        let Some(cluster) = &self.cluster else {
+            return JoinSet::new();
+        };
+        let writing = Writing {
+            board: self.board.clone(),
+            warnings: self.warnings.clone(),
+            authority: self.signer.current().clone(),
+            metrics: self.metrics.clone(),
+            synced,
+        };
+        cluster.start_writers(settings, writing, stop)
     }
 
     fn start_source(
@@ -175,15 +271,29 @@ impl Parts {
             index: self.index.clone(),
             store: self.store.clone(),
             warnings: self.warnings.clone(),
+            board: self.board.clone(),
             metrics: self.metrics.clone(),
         };
         tokio::spawn(pipeline.run(batches, synced, stop.clone()));
-        let SourceSetting::Dir(path) = &settings.source;
-        let source = DirSource {
-            path: path.clone(),
-            warnings: self.warnings.clone(),
+        let warnings = self.warnings.clone();
+        let task = match (&settings.source, &self.cluster) {
+            (SourceSetting::Dir(path), _) => {
+                let path = path.clone();
+                tokio::spawn(DirSource { path, warnings }.run(sender, stop.clone()))
+            }
+            (SourceSetting::Kubernetes, None) => {
+                tokio::spawn(async { anyhow::bail!("no connection to an API server") })
+            }
+            (SourceSetting::Kubernetes, Some(cluster)) => {
+                let source = KubeSource {
+                    client: cluster.client.clone(),
+                    warnings,
+                    metrics: self.metrics.clone(),
+                };
+                tokio::spawn(source.run(sender, stop.clone()))
+            }
         };
-        (receiver, tokio::spawn(source.run(sender, stop.clone())))
+        (receiver, task)
     }
 
     /// Serves xDS and CA. Not before the source was read once: a client that connects again would be told that all it
@@ -200,9 +310,9 @@ impl Parts {
         };
         drop(ready?);
         let names = settings.server_names();
-        let certificate = ServerCert::issue(&self.authority, &names)?;
+        let certificate = ServerCert::issue(&self.signer, &names).await?;
         let config = certificate.config()?;
-        tokio::spawn(certificate.renew(self.authority.clone(), names, stop.clone()));
+        tokio::spawn(certificate.renew(self.signer.clone(), names, stop.clone()));
         let incoming = tls::accept(listener, config, stop.clone());
         let discovery = Discovery {
             store: self.store.clone(),
@@ -213,9 +323,10 @@ impl Parts {
             stop: stop.clone(),
         };
         let certificates = Certificates {
-            authority: self.authority.clone(),
+            signer: self.signer.clone(),
             authenticator: self.authenticator.clone(),
             placement: Arc::new(self.index.clone()),
+            knows_all_pods: self.cluster.is_some(),
             tunnels: Arc::new(settings.tunnel_account.clone()),
             trust_domain: settings.trust_domain.as_str().into(),
             max_life: settings.cert_ttl,

@@ -1,22 +1,57 @@
 //! Flags and environment.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use serde_json::{Value, json};
 use warren_admin::Format;
+
+use crate::ca::cert_manager::IssuerRef;
 
 /// Turns Kubernetes objects into configuration for tunnels and agents, and signs their certificates.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "warren-control", version)]
 pub struct Settings {
-    /// Where objects come from: `dir:PATH`, a directory of YAML and JSON files
+    /// Where objects come from: `kubernetes`, or `dir:PATH`, a directory of YAML and JSON files
     #[arg(long, env = "WARREN_SOURCE")]
     pub source: SourceSetting,
+    /// API server of --source kubernetes; without it that of the pod's service account
+    #[arg(long, env = "WARREN_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of --kubeconfig; without it the current one
+    #[arg(long, env = "WARREN_KUBE_CONTEXT", requires = "kubeconfig")]
+    pub kube_context: Option<String>,
+    /// Namespace whose policies cover the whole mesh; with --source kubernetes also that of the controller's Lease, Secret and ConfigMap
+    #[arg(
+        long,
+        env = "WARREN_ROOT_NAMESPACE",
+        default_value = crate::index::ROOT_NAMESPACE
+    )]
+    pub root_namespace: String,
+    /// This replica's own name in the leader election
+    #[arg(long, env = "WARREN_POD_NAME", default_value = "warren-control")]
+    pub pod_name: String,
+    /// Secret with the CA's key and certificates (--source kubernetes); made where there is none
+    #[arg(long, env = "WARREN_CA_SECRET", default_value = "warren-ca")]
+    pub ca_secret: String,
+    /// Issuer of cert-manager's that signs instead of an own CA (--source kubernetes): `NAME`, `NAME:KIND` or `NAME:KIND:GROUP`
+    #[arg(long, env = "WARREN_CERT_MANAGER_ISSUER", conflicts_with = "ca_cert")]
+    pub cert_manager_issuer: Option<IssuerRef>,
+    /// ConfigMap for the trusted roots (--source kubernetes)
+    #[arg(long, env = "WARREN_ROOT_CONFIGMAP", default_value = "warren-ca-root")]
+    pub root_configmap: String,
+    /// Further namespaces that get --root-configmap; may be repeated
+    #[arg(long, env = "WARREN_ROOT_CONFIGMAP_NAMESPACES", value_delimiter = ',')]
+    pub root_configmap_namespaces: Vec<String>,
+    /// How long both roots are trusted before each step of a change of the root; --cert-ttl if that is longer
+    #[arg(long, env = "WARREN_ROOT_OVERLAP", default_value = "24h", value_parser = duration)]
+    pub root_overlap: Duration,
     /// Directory for the CA's key and root certificate
     #[arg(long, env = "WARREN_STATE_DIR", default_value = "/var/lib/warren")]
     pub state_dir: PathBuf,
@@ -50,9 +85,9 @@ pub struct Settings {
         default_value = "warren-system/warren-ztunnel"
     )]
     pub tunnel_account: Vec<String>,
-    /// JWKS file with the keys that sign tokens
+    /// JWKS file with the keys that sign tokens; with --source kubernetes the API server checks them instead
     #[arg(long, env = "WARREN_JWKS")]
-    pub jwks: PathBuf,
+    pub jwks: Option<PathBuf>,
     /// Issuer of tokens
     #[arg(
         long,
@@ -105,6 +140,17 @@ pub struct Settings {
 pub enum SourceSetting {
     /// A directory.
     Dir(PathBuf),
+    /// An API server.
+    Kubernetes,
+}
+
+impl fmt::Display for SourceSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dir(path) => write!(f, "dir:{}", path.display()),
+            Self::Kubernetes => f.write_str("kubernetes"),
+        }
+    }
 }
 
 impl FromStr for SourceSetting {
@@ -113,12 +159,46 @@ impl FromStr for SourceSetting {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some(("dir", path)) if !path.is_empty() => Ok(Self::Dir(path.into())),
-            _ => Err("expected dir:PATH".into()),
+            None if text == "kubernetes" => Ok(Self::Kubernetes),
+            _ => Err("expected kubernetes or dir:PATH".into()),
         }
     }
 }
 
 impl Settings {
+    /// What no single flag can tell.
+    ///
+    /// # Errors
+    /// Flags that do not go together.
+    pub fn checked(self) -> Result<Self, clap::Error> {
+        let error = |text: &str| Err(clap::Error::raw(ErrorKind::MissingRequiredArgument, text));
+        match self.source {
+            SourceSetting::Dir(_) if self.jwks.is_none() => error(
+                "--source dir:PATH needs --jwks FILE: there is no API server that checks tokens",
+            ),
+            SourceSetting::Dir(_) if self.cert_manager_issuer.is_some() => {
+                error("--cert-manager-issuer goes with --source kubernetes")
+            }
+            SourceSetting::Dir(_) if self.kubeconfig.is_some() => {
+                error("--kubeconfig goes with --source kubernetes")
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// --log, without what the API server's client says of every failed call: who made the call says it once.
+    pub fn log_filter(&self) -> String {
+        let quiet = ["kube_client", "kube_runtime"];
+        let quiet = quiet.iter().filter(|t| !self.log.contains(**t));
+        let quiet = quiet.map(|target| format!(",{target}=off"));
+        self.log.clone() + &quiet.collect::<String>()
+    }
+
+    /// How long each step of a change of the root takes: every certificate has to be renewed once.
+    pub fn overlap(&self) -> Duration {
+        self.root_overlap.max(self.cert_ttl)
+    }
+
     /// Audiences that are taken.
     pub fn audiences(&self) -> Vec<String> {
         let mut all = self.token_audience.clone();
@@ -148,10 +228,27 @@ impl Settings {
 
     /// Every setting in force, by flag.
     pub fn view(&self) -> BTreeMap<String, Value> {
-        let SourceSetting::Dir(dir) = &self.source;
         let pairs = [
-            ("source", json!(format!("dir:{}", dir.display()))),
+            ("source", json!(self.source.to_string())),
             ("state-dir", json!(self.state_dir)),
+            ("kubeconfig", json!(self.kubeconfig)),
+            ("kube-context", json!(self.kube_context)),
+            ("root-namespace", json!(self.root_namespace)),
+            ("pod-name", json!(self.pod_name)),
+            ("ca-secret", json!(self.ca_secret)),
+            (
+                "cert-manager-issuer",
+                json!(self.cert_manager_issuer.as_ref().map(ToString::to_string)),
+            ),
+            ("root-configmap", json!(self.root_configmap)),
+            (
+                "root-configmap-namespaces",
+                json!(self.root_configmap_namespaces),
+            ),
+            (
+                "root-overlap",
+                json!(format!("{}s", self.overlap().as_secs())),
+            ),
             ("xds-addr", json!(self.xds_addr)),
             ("debug-addr", json!(self.debug_addr)),
             ("xds-san", json!(self.server_names())),
@@ -232,7 +329,10 @@ mod tests {
 
     #[test]
     fn flags() {
-        let parse = |args: &[&str]| Settings::try_parse_from(["warren-control"].iter().chain(args));
+        let parse = |args: &[&str]| {
+            let all = ["warren-control"].iter().chain(args);
+            Settings::try_parse_from(all).and_then(Settings::checked)
+        };
         let base = ["--source", "dir:/m", "--jwks", "/j"];
         let settings = parse(&base).expect("enough");
         assert_eq!(settings.audiences(), ["warren-ca", "istio-ca"]);
@@ -242,6 +342,14 @@ mod tests {
                 .contains(&"warren-control.warren-system.svc".to_owned())
         );
         assert!(parse(&["--source", "/m", "--jwks", "/j"]).is_err());
+        assert!(parse(&["--source", "dir:/m"]).is_err(), "no keys");
+        assert!(parse(&[&base[..], &["--kubeconfig", "/k"]].concat()).is_err());
+        let cluster = parse(&["--source", "kubernetes", "--cert-ttl", "48h"]).expect("enough");
+        assert_eq!(cluster.overlap(), Duration::from_secs(48 * 3600));
+        assert_eq!(
+            cluster.log_filter(),
+            "info,kube_client=off,kube_runtime=off"
+        );
         assert!(parse(&[&base[..], &["--ca-cert", "/c"]].concat()).is_err());
         let addressed =
             parse(&[&base[..], &["--xds-addr", "10.0.0.1:15012"]].concat()).expect("enough");

@@ -1,14 +1,16 @@
-//! Where objects come from. The directory source is the first; others implement the same trait.
+//! Where objects come from: a directory or an API server.
 
 use std::future::Future;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::Event;
+use crate::model::{Event, ObjectKey};
+use crate::status::Observation;
 
 pub mod decode;
 pub mod dir;
+pub mod kubernetes;
 pub mod unknown;
 
 /// Batches that may wait for the index before a source pauses.
@@ -19,6 +21,8 @@ pub const QUEUE: usize = 16;
 pub struct Batch {
     /// Changes, in order.
     pub events: Vec<Event>,
+    /// What the objects' statuses say, or None for objects that are gone; only of a source that has statuses.
+    pub observed: Vec<(ObjectKey, Option<Observation>)>,
 }
 
 /// Something that knows objects and their changes.

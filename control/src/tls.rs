@@ -24,7 +24,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
-use crate::ca::{Authority, Subject};
+use crate::ca::{Signer, Subject};
 
 mod limits;
 
@@ -62,26 +62,27 @@ impl ServerCert {
     ///
     /// # Errors
     /// The CA refuses, or a name is none.
-    pub fn issue(authority: &Authority, names: &[String]) -> anyhow::Result<Arc<Self>> {
-        Ok(Arc::new(Self(ArcSwap::from_pointee(certified(
-            authority, names,
-        )?))))
+    pub async fn issue(signer: &Signer, names: &[String]) -> anyhow::Result<Arc<Self>> {
+        let key = certified(signer, names).await?;
+        Ok(Arc::new(Self(ArcSwap::from_pointee(key))))
     }
 
-    /// Renews the certificate at half of its life until `stop`.
+    /// Renews the certificate at half of its life, and when the CA changes, until `stop`.
     pub async fn renew(
         self: Arc<Self>,
-        authority: Arc<Authority>,
+        signer: Signer,
         names: Vec<String>,
         stop: CancellationToken,
     ) {
         let mut pause = SERVER_LIFE / 2;
-        while stop
-            .run_until_cancelled(tokio::time::sleep(pause))
-            .await
-            .is_some()
-        {
-            match certified(&authority, &names) {
+        let mut changes = signer.current().subscribe();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Ok(()) = changes.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            match certified(&signer, &names).await {
                 Ok(key) => {
                     self.0.store(Arc::new(key));
                     pause = SERVER_LIFE / 2;
@@ -111,9 +112,10 @@ impl ServerCert {
     }
 }
 
-fn certified(authority: &Authority, names: &[String]) -> anyhow::Result<CertifiedKey> {
+async fn certified(signer: &Signer, names: &[String]) -> anyhow::Result<CertifiedKey> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let signed = authority.sign(&key, &Subject::Server(names.to_vec()), SERVER_LIFE)?;
+    let subject = Subject::Server(names.to_vec());
+    let signed = signer.sign_own(&key, &subject, SERVER_LIFE).await?;
     // The client has the root already.
     let sent = &signed.chain[..signed.chain.len() - 1];
     let chain = sent

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::{ObjectKey, Origin};
+use crate::status::Board;
 
 /// One thing that could not be honoured. The rest of the mesh goes on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,36 +64,74 @@ impl fmt::Display for Warning {
 pub enum Raiser {
     /// The source, for one file.
     File(Arc<str>),
+    /// A source that is no file, for one object.
+    Source(ObjectKey),
     /// The index, for one object.
     Object(ObjectKey),
 }
 
 /// All warnings in force. Cheap to clone; clones share.
 #[derive(Clone, Debug, Default)]
-pub struct WarningStore(Arc<Mutex<BTreeMap<Raiser, Vec<Warning>>>>);
+pub struct WarningStore {
+    all: Arc<Mutex<BTreeMap<Raiser, Vec<Warning>>>>,
+    board: Board,
+}
 
 impl WarningStore {
+    /// No warnings; `board` is told whose change.
+    pub fn new(board: Board) -> Self {
+        Self {
+            board,
+            ..Self::default()
+        }
+    }
+
     /// Replaces the warnings of `raiser` and logs those that are new.
     pub fn replace(&self, raiser: Raiser, warnings: Vec<Warning>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.remove(&raiser).unwrap_or_default();
+        if before == warnings {
+            if !warnings.is_empty() {
+                all.insert(raiser, warnings);
+            }
+            return;
+        }
         for warning in warnings.iter().filter(|w| !before.contains(w)) {
             tracing::warn!(target: "warren_control::objects", "{warning}");
         }
+        let object = match &raiser {
+            Raiser::Source(object) | Raiser::Object(object) => Some(object.clone()),
+            Raiser::File(_) => None,
+        };
         if !warnings.is_empty() {
             all.insert(raiser, warnings);
         }
+        drop(all);
+        if let Some(object) = object {
+            self.board.touch(&object);
+        }
+    }
+
+    /// The warnings of one object, by whomever.
+    pub fn of(&self, object: &ObjectKey) -> Vec<Warning> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let raisers = [
+            Raiser::Source(object.clone()),
+            Raiser::Object(object.clone()),
+        ];
+        let raised = raisers.iter().filter_map(|r| all.get(r));
+        raised.flatten().cloned().collect()
     }
 
     /// Every warning, by who raised it.
     pub fn all(&self) -> Vec<Warning> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.values().flatten().cloned().collect()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0
+        self.all
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .values()

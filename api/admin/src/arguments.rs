@@ -13,7 +13,17 @@ const NO_ARGUMENTS: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcomm
 /// # Errors
 /// They are bad; what is wrong was told.
 pub fn parse<T: Parser>() -> Result<T, ExitCode> {
-    match T::try_parse() {
+    parse_checked(Ok)
+}
+
+/// The same, with what `check` finds wrong in their combination.
+///
+/// # Errors
+/// They are bad; what is wrong was told.
+pub fn parse_checked<T: Parser>(
+    check: impl FnOnce(T) -> Result<T, clap::Error>,
+) -> Result<T, ExitCode> {
+    match T::try_parse().and_then(check) {
         Ok(parsed) => Ok(parsed),
         Err(e) if !e.use_stderr() || e.kind() == NO_ARGUMENTS => e.exit(),
         Err(e) => Err(refuse::<T>(&in_one_line(&e.to_string()))),

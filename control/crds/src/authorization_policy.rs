@@ -5,7 +5,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{TargetReference, WorkloadSelector};
+use crate::common::{Status, TargetReference, WorkloadSelector};
 
 /// Allows, denies or reports connections to workloads. Without `selector` and `targetRefs` it covers its namespace, or the whole mesh where it is in the root namespace.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,9 +17,12 @@ use crate::common::{TargetReference, WorkloadSelector};
     shortname = "wap",
     category = "warren",
     namespaced,
+    status = "Status",
     derive = "PartialEq",
     derive = "Default",
-    printcolumn = r#"{"name":"Action","type":"string","jsonPath":".spec.action"}"#
+    printcolumn = r#"{"name":"Action","type":"string","jsonPath":".spec.action"}"#,
+    printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizationPolicySpec {

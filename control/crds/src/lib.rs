@@ -14,7 +14,7 @@ pub mod peer_authentication;
 pub mod render;
 
 pub use authorization_policy::{AuthorizationPolicy, AuthorizationPolicySpec};
-pub use common::{TargetReference, WorkloadSelector};
+pub use common::{Status, TargetReference, WorkloadSelector};
 pub use peer_authentication::{PeerAuthentication, PeerAuthenticationSpec};
 pub use render::render;
 

@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::WorkloadSelector;
+use crate::common::{Status, WorkloadSelector};
 
 /// Whether workloads take plaintext connections. Without `selector` it covers its namespace, or the whole mesh where it is in the root namespace; the narrowest one wins.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,9 +18,12 @@ use crate::common::WorkloadSelector;
     shortname = "wpa",
     category = "warren",
     namespaced,
+    status = "Status",
     derive = "PartialEq",
     derive = "Default",
-    printcolumn = r#"{"name":"Mode","type":"string","jsonPath":".spec.mtls.mode"}"#
+    printcolumn = r#"{"name":"Mode","type":"string","jsonPath":".spec.mtls.mode"}"#,
+    printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PeerAuthenticationSpec {

@@ -6,14 +6,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rcgen::{Issuer, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use time::OffsetDateTime;
 use warren_admin::types::CertView;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use super::parts::{Parts, assemble};
 use super::{Authority, CaError};
 
 const KEY: &str = "ca-key.pem";
@@ -74,59 +74,14 @@ pub fn own(state: &Path, trust_domain: &str) -> Result<Authority, CaError> {
 /// # Errors
 /// The files cannot be read or do not fit together.
 pub fn load(given: &Given) -> Result<Authority, CaError> {
-    let cert_pem = read(&given.cert)?;
-    let root = read(&given.root)?;
-    let chain = certificates(&given.cert, &cert_pem)?;
-    let roots = certificates(&given.root, &root)?;
-    let issuing = chain
-        .first()
-        .ok_or_else(|| problem(&given.cert, "holds no certificate"))?;
-    let key =
-        KeyPair::from_pem(&read(&given.key)?).map_err(|e| problem(&given.key, &e.to_string()))?;
-    let parsed = parse(&given.cert, issuing)?;
-    if !parsed.is_ca() {
-        return Err(problem(
-            &given.cert,
-            "its first certificate is not a CA certificate",
-        ));
-    }
-    if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
-        return Err(problem(
-            &given.key,
-            "does not belong to the first certificate",
-        ));
-    }
-    let top = parse(&given.cert, &chain[chain.len() - 1])?;
-    let mut parsed_roots = Vec::new();
-    for root in &roots {
-        parsed_roots.push(parse(&given.root, root)?);
-    }
-    if !parsed_roots
-        .iter()
-        .any(|r| r.subject() == top.issuer() && top.verify_signature(Some(r.public_key())).is_ok())
-    {
-        return Err(problem(
-            &given.root,
-            "no root in it signed the end of the chain",
-        ));
-    }
-    let not_after = OffsetDateTime::from_unix_timestamp(parsed.validity().not_after.timestamp())
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    if not_after <= OffsetDateTime::now_utc() {
-        return Err(problem(
-            &given.cert,
-            &format!("expired at {not_after}; renew it"),
-        ));
-    }
-    let issuer =
-        Issuer::from_ca_cert_der(issuing, key).map_err(|e| problem(&given.cert, &e.to_string()))?;
-    // A certificate that is a root itself does not travel twice.
-    let pem: Vec<String> = chain
-        .iter()
-        .filter(|c| !roots.contains(c))
-        .map(|c| to_pem(c))
-        .collect();
-    Ok(Authority::new(issuer, pem, root, not_after))
+    assemble(&Parts {
+        cert: &read(&given.cert)?,
+        key: &read(&given.key)?,
+        root: &read(&given.root)?,
+        cert_name: &given.cert.display().to_string(),
+        key_name: &given.key.display().to_string(),
+        root_name: &given.root.display().to_string(),
+    })
 }
 
 /// The CA's own certificates, for `/certs`.
@@ -183,31 +138,6 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 
 fn read(path: &Path) -> Result<String, CaError> {
     fs::read_to_string(path).map_err(|e| file_error(path, e))
-}
-
-fn certificates(path: &Path, pem: &str) -> Result<Vec<CertificateDer<'static>>, CaError> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    all.map_err(|e| problem(path, &format!("not PEM certificates: {e}")))
-}
-
-fn parse<'a>(path: &Path, der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, CaError> {
-    X509Certificate::from_der(der)
-        .map(|(_, c)| c)
-        .map_err(|e| problem(path, &format!("not an X.509 certificate: {e}")))
-}
-
-fn to_pem(der: &CertificateDer<'_>) -> String {
-    use base64::Engine;
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let lines: Vec<&str> = text
-        .as_bytes()
-        .chunks(64)
-        .filter_map(|c| std::str::from_utf8(c).ok())
-        .collect();
-    format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        lines.join("\n")
-    )
 }
 
 fn file_error(path: &Path, error: io::Error) -> CaError {

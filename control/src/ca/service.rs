@@ -9,7 +9,7 @@ use warren_api::r#gen::ca::istio_certificate_service_server::IstioCertificateSer
 use warren_api::r#gen::ca::{IstioCertificateRequest, IstioCertificateResponse};
 use warren_core::Identity;
 
-use super::{Authority, CaError, Signed, Subject, csr};
+use super::{CaError, Signed, Signer, Subject, csr};
 use crate::auth::{AuthError, Authenticator, Caller, bearer};
 use crate::index::Placement;
 use crate::metrics::Metrics;
@@ -83,6 +83,7 @@ impl From<Refused> for Status {
         match refused {
             Refused::Token(e) => e.into(),
             Refused::Identity(_) | Refused::Csr(_) => Self::invalid_argument(refused.to_string()),
+            Refused::Ca(CaError::External { .. }) => Self::unavailable(refused.to_string()),
             Refused::Ca(_) => Self::internal(refused.to_string()),
             _ => Self::permission_denied(refused.to_string()),
         }
@@ -93,11 +94,13 @@ impl From<Refused> for Status {
 #[derive(Clone)]
 pub struct Certificates {
     /// Signs.
-    pub authority: Arc<Authority>,
+    pub signer: Signer,
     /// Checks tokens.
     pub authenticator: Arc<Authenticator>,
     /// Knows the pods.
     pub placement: Arc<dyn Placement>,
+    /// Whether every pod of the cluster is known, so that one that is not does not exist.
+    pub knows_all_pods: bool,
     /// Accounts of tunnels, `<namespace>/<name>`.
     pub tunnels: Arc<Vec<String>>,
     /// Trust domain of the mesh.
@@ -109,12 +112,12 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    fn issue(
+    async fn issue(
         &self,
         token: Result<&str, AuthError>,
         request: &IstioCertificateRequest,
     ) -> Result<(Identity, Signed), Refused> {
-        let caller = self.authenticator.authenticate(token?)?;
+        let caller = self.authenticator.authenticate(token?).await?;
         self.check_pod(&caller)?;
         let identity = self.permitted(&caller, request)?;
         let key = csr::check(&request.csr, &identity.to_string())?;
@@ -124,9 +127,9 @@ impl Certificates {
         let life = asked
             .map_or(self.max_life, Duration::from_secs)
             .min(self.max_life);
-        let signed = self
-            .authority
-            .sign(&key, &Subject::Spiffe(identity.to_string()), life)?;
+        let subject = Subject::Spiffe(identity.to_string());
+        let signed = self.signer.sign(&request.csr, &key, &subject, life);
+        let signed = signed.await?;
         Ok((identity, signed))
     }
 
@@ -139,9 +142,10 @@ impl Certificates {
             })
         };
         let Some(pod) = self.placement.pod(&caller.namespace, &caller.pod) else {
-            if self
-                .placement
-                .knows_account(&caller.namespace, &caller.service_account)
+            if self.knows_all_pods
+                || self
+                    .placement
+                    .knows_account(&caller.namespace, &caller.service_account)
             {
                 return refuse("is not known: it was deleted, or its Pod object is missing".into());
             }
@@ -221,7 +225,10 @@ impl IstioCertificateService for Certificates {
         &self,
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
-        match self.issue(bearer(request.metadata()), request.get_ref()) {
+        let issued = self
+            .issue(bearer(request.metadata()), request.get_ref())
+            .await;
+        match issued {
             Ok((identity, signed)) => {
                 self.metrics.issued.inc();
                 tracing::info!(%identity, serial = %signed.serial, not_after = %signed.not_after, "certificate issued");

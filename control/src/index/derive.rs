@@ -117,7 +117,7 @@ impl Index {
             network_gateway: None,
             native_tunnel: false,
             policies: Vec::new(),
-            health: if pod.ready {
+            health: if pod.ready || self.is_last_resort(pod) {
                 Health::Healthy
             } else {
                 Health::Unhealthy
@@ -129,6 +129,21 @@ impl Index {
             direct_flows_off: false,
             probe_ports: pod.probe_ports.clone(),
         }
+    }
+
+    /// As kube-proxy does it: where none of a Service's pods is ready, those that are going but still serve are better than
+    /// none.
+    fn is_last_resort(&self, pod: &Pod) -> bool {
+        let Id { namespace, .. } = &pod.meta.id;
+        let mut services = self
+            .store
+            .service_selectors
+            .choosing(namespace, &pod.meta.labels)
+            .filter_map(|id| self.store.services.get(id))
+            .peekable();
+        pod.draining
+            && services.peek().is_some()
+            && services.all(|s| !self.store.has_ready_pod(s, &pod.meta.id))
     }
 
     fn backed(&self, pod: &Pod) -> Backed {

@@ -9,7 +9,7 @@ use warren_core::workload::Locality;
 use super::Index;
 use super::endpoints::EndpointId;
 use super::store::member;
-use crate::model::labels::Traits;
+use crate::model::labels::{self, Traits};
 use crate::model::{EndpointSlice, Id, Kind, Labels, Meta, ObjectKey, Pod, Service};
 
 const REGION: &str = "topology.kubernetes.io/region";
@@ -99,11 +99,44 @@ impl Index {
                 .pods
                 .extend(self.store.pods_by_ip.get(ip).into_iter().flatten().cloned());
         }
+        self.note_draining(id, before.as_deref(), after.as_deref());
         match after {
             Some(pod) => self.store.pods.insert(id.clone(), pod),
             None => self.store.pods.remove(id),
         };
         self.dirty.pods.insert(id.clone());
+    }
+
+    /// Where the only ready pod of a Service comes or goes, its pods that are being deleted stop or begin to count.
+    fn note_draining(&mut self, id: &Id, before: Option<&Pod>, after: Option<&Pod>) {
+        let draining = after.is_some_and(|p| p.draining);
+        let namespace = &id.namespace;
+        member(
+            &mut self.store.draining,
+            namespace.clone(),
+            id.clone(),
+            draining,
+        );
+        let (was, is) = (
+            before.filter(|p| p.ready).map(|p| &p.meta.labels),
+            after.filter(|p| p.ready).map(|p| &p.meta.labels),
+        );
+        let Some(others) = self.store.draining.get(namespace).filter(|_| was != is) else {
+            return;
+        };
+        for labels in [was, is].into_iter().flatten() {
+            for service in self.store.service_selectors.choosing(namespace, labels) {
+                let service = self.store.services.get(service);
+                let Some(service) = service.filter(|s| !self.store.has_ready_pod(s, id)) else {
+                    continue;
+                };
+                let chosen = others.iter().filter(|other| {
+                    let pod = self.store.pods.get(*other);
+                    pod.is_some_and(|p| labels::selects(&service.selector, &p.meta.labels))
+                });
+                self.dirty.pods.extend(chosen.cloned());
+            }
+        }
     }
 
     pub(super) fn put_service(&mut self, service: Option<&Arc<Service>>, id: &Id) {

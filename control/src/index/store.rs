@@ -29,6 +29,8 @@ pub struct Store {
     pub pods_by_node: HashMap<Arc<str>, BTreeSet<Id>>,
     /// Those pods that have an address of their own, by address.
     pub pods_by_ip: HashMap<IpAddr, BTreeSet<Id>>,
+    /// Pods that are being deleted and still serve, by namespace.
+    pub draining: HashMap<Arc<str>, BTreeSet<Id>>,
     /// Services.
     pub services: HashMap<Id, Arc<Service>>,
     /// Services by selector.
@@ -73,6 +75,16 @@ impl Store {
             .filter(chosen)
             .map(|id| (*id).clone())
             .collect()
+    }
+
+    /// Whether a Service has a ready pod other than this one.
+    pub fn has_ready_pod(&self, service: &Service, other_than: &Id) -> bool {
+        let namespace = Some(&*service.meta.id.namespace);
+        let candidates = self.pod_labels.candidates(namespace, &service.selector);
+        candidates.iter().any(|id| {
+            let pod = self.pods.get(*id).filter(|p| p.ready && *id != other_than);
+            pod.is_some_and(|p| labels::selects(&service.selector, &p.meta.labels))
+        })
     }
 
     /// Traits of a namespace; those of an unknown one are empty.

@@ -25,6 +25,8 @@ pub struct Pod {
     pub host_network: bool,
     /// Whether its Ready condition is true and it is not being deleted.
     pub ready: bool,
+    /// Whether it is being deleted, and still serves: its Ready condition is true.
+    pub draining: bool,
     /// Whether it ended for good (phase Succeeded or Failed).
     pub finished: bool,
     /// Named TCP ports of its containers.
@@ -81,6 +83,7 @@ impl Pod {
             service_account: account.as_deref().unwrap_or("default").into(),
             host_network: spec.host_network.unwrap_or(false),
             ready: ready && !deleting,
+            draining: ready && deleting,
             finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             probe_ports: probe_ports.into_iter().collect(),
             owner: owner(pod, &meta.labels),

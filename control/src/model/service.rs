@@ -80,10 +80,17 @@ impl Service {
                 None
             }
         };
+        let external_name = spec.type_.as_deref() == Some("ExternalName");
+        if spec.ports.as_ref().is_none_or(Vec::is_empty) && !external_name {
+            problems.push(
+                "spec.ports: it has no ports, so its pods are reached by their own addresses only"
+                    .to_owned(),
+            );
+        }
         let service = Self {
             meta,
             cluster_ips: cluster_ips(&spec, &mut problems),
-            external_name: spec.type_.as_deref() == Some("ExternalName"),
+            external_name,
             ports: spec
                 .ports
                 .iter()

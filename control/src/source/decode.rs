@@ -32,6 +32,16 @@ pub struct Note {
     pub next_step: String,
 }
 
+impl Note {
+    /// A part of an object that has no effect.
+    pub fn part(reason: String) -> Self {
+        Self {
+            reason,
+            next_step: "correct it; the rest of the object is in force".into(),
+        }
+    }
+}
+
 /// Why a document is no object.
 #[derive(Debug)]
 pub struct Rejected {
@@ -170,6 +180,8 @@ fn typed<T: Named + Serialize + DeserializeOwned>(
     build: impl FnOnce(Meta, &T) -> (Object, Vec<String>),
 ) -> Result<Decoded, Rejected> {
     let id = name_of(kind, &value)?;
+    let ours = kind.has_status();
+    let value = if ours { without_status(value) } else { value };
     let key = ObjectKey {
         kind,
         id: id.clone(),
@@ -184,11 +196,6 @@ fn typed<T: Named + Serialize + DeserializeOwned>(
     let unknown = serde_json::to_value(&object)
         .map(|known| unknown::fields(&value, &known))
         .unwrap_or_default();
-    let ours = matches!(kind, Kind::AuthorizationPolicy | Kind::PeerAuthentication);
-    let unknown: Vec<_> = unknown
-        .into_iter()
-        .filter(|f| !ours || !is_status(f))
-        .collect();
     if ours && !unknown.is_empty() {
         let reason = format!("unknown field {}", unknown.join(", "));
         return Err(rejected(
@@ -214,18 +221,19 @@ fn typed<T: Named + Serialize + DeserializeOwned>(
         reason: format!("unknown field {f}"),
         next_step: "correct its name or its indentation; it has no effect".into(),
     });
-    let problems = problems.into_iter().map(|reason| Note {
-        reason,
-        next_step: "correct it; the rest of the object is in force".into(),
-    });
+    let problems = problems.into_iter().map(Note::part);
     Ok(Decoded {
         object: Some(object),
         notes: unknown.chain(problems).collect(),
     })
 }
 
-fn is_status(field: &str) -> bool {
-    field == "status" || field.starts_with("status.")
+/// A status is what we write ourselves; whatever stands there must not spoil the object.
+fn without_status(mut value: Value) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("status");
+    }
+    value
 }
 
 /// Namespace (`default` where none is given) and name.
@@ -259,7 +267,8 @@ fn is_name(name: &str) -> bool {
         && edge(name.bytes().next_back())
 }
 
-fn meta(id: Id, meta: &ObjectMeta) -> Meta {
+/// Metadata, cut down.
+pub fn meta(id: Id, meta: &ObjectMeta) -> Meta {
     let annotations = meta.annotations.iter().flatten();
     Meta {
         id,

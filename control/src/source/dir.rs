@@ -162,6 +162,10 @@ impl State {
     }
 
     async fn send(&self, events: Vec<crate::model::Event>) -> bool {
-        self.batches.send(Batch { events }).await.is_ok()
+        let batch = Batch {
+            events,
+            ..Batch::default()
+        };
+        self.batches.send(batch).await.is_ok()
     }
 }

@@ -10,6 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codegen::{Body as HttpBody, BoxFuture, StdError};
+use tonic::metadata::MetadataMap;
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 use warren_api::r#gen::discovery::DeltaDiscoveryRequest;
@@ -62,16 +63,19 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    fn open(
+    async fn open(
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<ReceiverStream<Result<Push, Status>>>, Status> {
         let peer = request.extensions().get::<Peer>().copied();
         let peer = peer.ok_or_else(|| Status::internal("the connection's address is unknown"))?;
-        let caller = self.caller(&request).inspect_err(|status| {
-            self.metrics.streams_refused.inc();
-            tracing::warn!(address = %peer.0, "xDS stream refused: {}", status.message());
-        })?;
+        let caller = self
+            .caller(request.metadata())
+            .await
+            .inspect_err(|status| {
+                self.metrics.streams_refused.inc();
+                tracing::warn!(address = %peer.0, "xDS stream refused: {}", status.message());
+            })?;
         let registration = self.clients.add(Client {
             id: caller.pod.clone(),
             node: caller.node.clone(),
@@ -96,10 +100,8 @@ impl Discovery {
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
-    fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        let caller = self
-            .authenticator
-            .authenticate(bearer(request.metadata())?)?;
+    async fn caller(&self, metadata: &MetadataMap) -> Result<Caller, Status> {
+        let caller = self.authenticator.authenticate(bearer(metadata)?).await?;
         if self.allowed.permits(&caller) {
             return Ok(caller);
         }
@@ -152,6 +154,6 @@ impl StreamingService<DeltaDiscoveryRequest> for Method {
 
     fn call(&mut self, request: Request<Streaming<DeltaDiscoveryRequest>>) -> Self::Future {
         let service = self.0.clone();
-        Box::pin(async move { service.open(request) })
+        Box::pin(async move { service.open(request).await })
     }
 }

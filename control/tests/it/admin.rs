@@ -66,9 +66,13 @@ async fn shows_what_the_controller_knows() {
 
 #[test]
 fn bad_arguments_are_one_clear_error_and_status_2() {
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 5] = [
         (&[], "--source"),
-        (&["--source", "/x", "--jwks", "/j"], "expected dir:PATH"),
+        (
+            &["--source", "/x", "--jwks", "/j"],
+            "expected kubernetes or dir:PATH",
+        ),
+        (&["--source", "dir:/x"], "needs --jwks FILE"),
         (
             &["--source", "dir:/x", "--jwks", "/j", "--cert-ttl", "soon"],
             "not a duration",

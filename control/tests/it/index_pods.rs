@@ -290,3 +290,33 @@ fn two_pods_with_one_address_are_named_until_one_goes() {
     world.delete(&a);
     assert!(world.warnings.is_empty(), "{:?}", world.warnings);
 }
+
+/// As kube-proxy does it: pods that are going and still serve are better than none.
+#[test]
+fn draining_pods_are_a_services_last_resort() {
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.96.0.1, selector: {app: web}, ports: [{port: 80}]}}";
+    let stays = pod("shop", "stays", "web", "10.0.0.1", 80);
+    let goes = pod("shop", "goes", "web", "10.0.0.2", 80);
+    let going = goes.replace(
+        "labels:",
+        "deletionTimestamp: \"2026-01-01T00:00:00Z\", labels:",
+    );
+    let not_ready = |yaml: &str| yaml.replace("status: \"True\"", "status: \"False\"");
+    let mut world = World::new(&[&*stays, &*goes, service].concat());
+    let health = |world: &World| world.pod("shop/goes").health;
+    assert_eq!(health(&world), Health::Healthy);
+    world.apply(&going);
+    assert_eq!(health(&world), Health::Unhealthy, "the other one is there");
+    world.apply(&not_ready(&stays));
+    assert_eq!(health(&world), Health::Healthy, "nobody else is");
+    world.apply(&not_ready(&going));
+    assert_eq!(health(&world), Health::Unhealthy, "it serves no longer");
+    world.apply(&going);
+    assert_eq!(health(&world), Health::Healthy);
+    world.apply(&stays);
+    assert_eq!(health(&world), Health::Unhealthy, "the other one is back");
+    world.delete(&stays);
+    assert_eq!(health(&world), Health::Healthy, "the other one is gone");
+    world.delete(service);
+    assert_eq!(health(&world), Health::Unhealthy, "it is nobody's resort");
+}

@@ -9,6 +9,7 @@ mod dir;
 mod garbage;
 mod index_pods;
 mod index_services;
+mod kube_odd;
 mod policy_compile;
 mod policy_reach;
 mod scale;

@@ -18,7 +18,10 @@ pub fn objects(yaml: &str) -> Vec<Object> {
         .into_iter()
         .map(|d| {
             let decoded = decode(d.value).unwrap_or_else(|r| panic!("{:?}", r.note));
-            assert_eq!(decoded.notes, [], "{yaml}");
+            // Short Services of tests.
+            let mut notes = decoded.notes;
+            notes.retain(|n| !n.reason.contains("it has no ports"));
+            assert_eq!(notes, [], "{yaml}");
             decoded.object.expect("a kind that the controller takes")
         })
         .collect()

@@ -36,6 +36,18 @@ impl Issuer {
         }
     }
 
+    /// The private key, as an API server takes it.
+    #[allow(dead_code, reason = "only the tests with an API server need it")]
+    pub fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
+    /// The public key, likewise.
+    #[allow(dead_code, reason = "only the tests with an API server need it")]
+    pub fn public_key_pem(&self) -> String {
+        self.key.public_key_pem()
+    }
+
     pub fn jwks(&self) -> String {
         let raw = self.key.public_key_raw();
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);

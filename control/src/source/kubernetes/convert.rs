@@ -1,0 +1,160 @@
+//! The API server's objects, cut down to what the index takes.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::api::{ApiResource, DynamicObject};
+use kube::core::PartialObjectMeta;
+use serde_json::Value;
+
+use crate::model::{EndpointSlice, Id, Kind, Meta, Object, Pod, Service};
+use crate::source::decode::{self, Decoded, Note};
+use crate::status::Observation;
+
+/// What is left of an object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Item {
+    /// The object; None where it decides nothing or cannot be taken.
+    pub object: Option<Object>,
+    /// What of it has no effect.
+    pub notes: Vec<Note>,
+    /// What its status says now, for kinds whose status we write.
+    pub observed: Option<Observation>,
+}
+
+/// A Namespace, by its metadata.
+pub fn namespace(o: &PartialObjectMeta<core::Namespace>) -> Item {
+    plain(Object::Namespace(meta(Kind::Namespace, &o.metadata)))
+}
+
+/// A Node, by its metadata.
+pub fn node(o: &PartialObjectMeta<core::Node>) -> Item {
+    plain(Object::Node(meta(Kind::Node, &o.metadata)))
+}
+
+/// A ServiceAccount, by its metadata.
+pub fn service_account(o: &PartialObjectMeta<core::ServiceAccount>) -> Item {
+    let mut meta = meta(Kind::ServiceAccount, &o.metadata);
+    meta.labels.clear();
+    plain(Object::ServiceAccount(meta))
+}
+
+/// A Pod.
+pub fn pod(o: &core::Pod) -> Item {
+    let (pod, problems) = Pod::from_kubernetes(meta(Kind::Pod, &o.metadata), o);
+    noted(Object::Pod(pod.into()), problems)
+}
+
+/// A Service.
+pub fn service(o: &core::Service) -> Item {
+    let (service, problems) = Service::from_kubernetes(meta(Kind::Service, &o.metadata), o);
+    noted(Object::Service(service.into()), problems)
+}
+
+/// An EndpointSlice.
+pub fn slice(o: &discovery::EndpointSlice) -> Item {
+    let meta = meta(Kind::EndpointSlice, &o.metadata);
+    let (slice, problems) = EndpointSlice::from_kubernetes(meta, o);
+    noted(Object::EndpointSlice(slice.into()), problems)
+}
+
+/// An object of `warren.dev`. It is read without a type, so that one that a later release wrote, or that got past the
+/// schema, stops no other.
+pub fn policy(resource: &ApiResource, o: &DynamicObject) -> Item {
+    let mut observed = Observation {
+        uid: o.metadata.uid.as_deref().unwrap_or_default().into(),
+        generation: o.metadata.generation.unwrap_or_default(),
+        rejected: false,
+        conditions: conditions(&o.data),
+    };
+    match decode::decode(value(resource, o)) {
+        Ok(Decoded { object, notes }) => Item {
+            object,
+            notes,
+            observed: Some(observed),
+        },
+        Err(rejected) => {
+            observed.rejected = true;
+            Item {
+                object: None,
+                notes: vec![rejected.note],
+                observed: Some(observed),
+            }
+        }
+    }
+}
+
+/// An object of the Gateway API: what asks something of the mesh gets a note.
+pub fn gateway(resource: &ApiResource, o: &DynamicObject) -> Item {
+    if !concerns_mesh(&o.data) {
+        return Item::default();
+    }
+    let notes = match decode::decode(value(resource, o)) {
+        Ok(Decoded { notes, .. }) => notes,
+        Err(rejected) => vec![rejected.note],
+    };
+    Item {
+        notes,
+        ..Item::default()
+    }
+}
+
+/// A Gateway of one of our classes, or a route for a Service.
+fn concerns_mesh(data: &Value) -> bool {
+    let class = data.pointer("/spec/gatewayClassName");
+    let parents = data.pointer("/spec/parentRefs").and_then(Value::as_array);
+    class
+        .and_then(Value::as_str)
+        .is_some_and(|c| c.starts_with("warren-"))
+        || parents
+            .into_iter()
+            .flatten()
+            .any(|p| p.get("kind").and_then(Value::as_str) == Some("Service"))
+}
+
+/// Namespace and name.
+pub fn id(meta: &ObjectMeta) -> Id {
+    Id::new(
+        meta.namespace.as_deref().unwrap_or_default(),
+        meta.name.as_deref().unwrap_or_default(),
+    )
+}
+
+fn meta(kind: Kind, given: &ObjectMeta) -> Meta {
+    let mut id = id(given);
+    if !kind.is_namespaced() {
+        id.namespace = Arc::from("");
+    }
+    decode::meta(id, given)
+}
+
+/// The whole document; items of a list may come without their type.
+fn value(resource: &ApiResource, o: &DynamicObject) -> Value {
+    let mut o = o.clone();
+    o.metadata.managed_fields = None;
+    o.types = Some(kube::api::TypeMeta {
+        api_version: resource.api_version.clone(),
+        kind: resource.kind.clone(),
+    });
+    serde_json::to_value(&o).unwrap_or_default()
+}
+
+/// Conditions that cannot be read are written anew.
+fn conditions(data: &Value) -> Vec<Condition> {
+    data.pointer("/status/conditions")
+        .and_then(|c| serde_json::from_value(c.clone()).ok())
+        .unwrap_or_default()
+}
+
+fn plain(object: Object) -> Item {
+    noted(object, Vec::new())
+}
+
+fn noted(object: Object, problems: Vec<String>) -> Item {
+    Item {
+        object: Some(object),
+        notes: problems.into_iter().map(Note::part).collect(),
+        observed: None,
+    }
+}

@@ -1,0 +1,141 @@
+//! What the API server holds, in the model.
+
+use std::time::Duration;
+
+use crate::support::api::ApiServer;
+use crate::support::controller::Controller;
+use crate::support::objects::{apply, delete, install, install_crds, namespace, node, pod};
+
+#[tokio::test]
+#[ignore = "needs etcd and kube-apiserver"]
+async fn objects_come_change_and_go() {
+    let api = ApiServer::start(&[]).await;
+    let client = api.client();
+    install(&client).await;
+    install_crds(&client).await;
+    let web = pod("shop", "web-1", "web", "a", "10.0.0.1");
+    apply(
+        &client,
+        &[namespace("shop"), node("a"), web.clone()].concat(),
+    )
+    .await;
+    let c = Controller::start(&api, api.port, &[]).await;
+    c.has(&["shop/web-1"]).await;
+
+    let db = pod("shop", "db-1", "db", "a", "10.0.0.2");
+    apply(&client, &db).await;
+    c.has(&["shop/db-1", "shop/web-1"]).await;
+    delete(&client, &db).await;
+    c.has(&["shop/web-1"]).await;
+
+    // Both families, and a Service with its own slices.
+    let dual = pod("shop", "dual", "dual", "a", "10.0.0.3").replace(
+        "podIPs: [{ip: \"10.0.0.3\"}]",
+        "podIPs: [{ip: \"10.0.0.3\"}, {ip: \"fd00::3\"}]",
+    );
+    let slices = "
+apiVersion: v1
+kind: Service
+metadata: {name: outside, namespace: shop}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: outside-1, namespace: shop, labels: {kubernetes.io/service-name: outside}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints: [{addresses: [192.0.2.1]}, {addresses: [192.0.2.2], conditions: {ready: false, serving: true, terminating: true}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: made-by-kubernetes, namespace: shop, labels: {kubernetes.io/service-name: outside, endpointslice.kubernetes.io/managed-by: endpointslice-controller.k8s.io}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints: [{addresses: [192.0.2.9]}]
+";
+    apply(&client, &(dual + slices)).await;
+    c.has(&[
+        "shop/192.0.2.1",
+        "shop/192.0.2.2",
+        "shop/dual",
+        "shop/web-1",
+    ])
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs etcd and kube-apiserver"]
+async fn definitions_may_come_later() {
+    let api = ApiServer::start(&[]).await;
+    let client = api.client();
+    install(&client).await;
+    let web = pod("shop", "web-1", "web", "a", "10.0.0.1");
+    apply(&client, &[namespace("shop"), node("a"), web].concat()).await;
+    let c = Controller::start(&api, api.port, &[]).await;
+    c.has(&["shop/web-1"]).await;
+    assert!(
+        c.log().contains("not installed in this cluster"),
+        "{}",
+        c.log()
+    );
+    install_crds(&client).await;
+    let policy = "{apiVersion: warren.dev/v1alpha1, kind: PeerAuthentication, metadata: {name: all, namespace: shop}, spec: {mtls: {mode: STRICT}}}";
+    apply(&client, policy).await;
+    crate::support::eventually("the policy", async || {
+        (c.policies().await == ["shop/peerauthentication/all"]).then_some(())
+    })
+    .await;
+    delete(&client, policy).await;
+    crate::support::eventually("no policy", async || {
+        c.policies().await.is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs etcd and kube-apiserver"]
+async fn what_cannot_be_honoured_disturbs_nothing_else() {
+    let api = ApiServer::start(&[]).await;
+    let client = api.client();
+    install(&client).await;
+    install_crds(&client).await;
+    let web = pod("shop", "web-1", "web", "a", "10.0.0.1");
+    let crashed = pod("shop", "web-0", "web", "b", "10.0.0.1").replace("\"True\"", "\"False\"");
+    let host = pod("shop", "host", "host", "a", "10.1.0.1")
+        .replace("labels: {", "labels: {warren.dev/mesh: enabled, ")
+        .replace("spec:\n", "spec:\n  hostNetwork: true\n");
+    let no_ip = pod("shop", "starting", "web", "a", "");
+    let no_ip = no_ip
+        .split("status:")
+        .next()
+        .expect("a specification")
+        .to_owned()
+        + "---\n";
+    let ports = "{apiVersion: v1, kind: Service, metadata: {name: none, namespace: shop}, spec: {clusterIP: None, selector: {app: web}}}\n---\n";
+    apply(
+        &client,
+        &[
+            namespace("shop"),
+            node("a"),
+            node("b"),
+            web,
+            crashed,
+            host,
+            no_ip,
+            ports.into(),
+        ]
+        .concat(),
+    )
+    .await;
+    let c = Controller::start(&api, api.port, &[]).await;
+    c.has(&["shop/host", "shop/web-0", "shop/web-1"]).await;
+    let twice = c.warns("address 10.0.0.1 is also that of pod").await;
+    assert_eq!((&*twice.kind, &*twice.namespace), ("Pod", "shop"));
+    assert_eq!(c.warns("uses the host network").await.name, "host");
+    assert_eq!(c.warns("it has no ports").await.name, "none");
+
+    // A namespace that is being deleted keeps its pods until they are gone. Nothing deletes them here.
+    delete(&client, &namespace("shop")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    c.has(&["shop/host", "shop/web-0", "shop/web-1"]).await;
+}
