@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::run::{binary, cargo, root, run, target};
 use crate::tally::Tally;
-use crate::{build, deny, generate, setup};
+use crate::{build, cluster, deny, generate, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// No scenarios in the lab (no root needed)
     #[arg(long)]
     unit: bool,
+    /// Only the test cluster: it comes up, works, and leaves nothing
+    #[arg(long, conflicts_with_all = ["long", "only", "unit"])]
+    cluster: bool,
 }
 
 /// Runs everything; the last line counts it.
@@ -27,13 +30,12 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let began = Instant::now();
     let mut tally = Tally::default();
-    setup::all()?;
-    if args.only.is_none() {
-        checks(&mut tally);
-        units(&mut tally)?;
-    }
-    if !args.unit {
-        lab(&mut tally, args)?;
+    if args.cluster {
+        cluster::ready()?;
+        tally.program(Command::new(binary("warren-cluster")).arg("smoke"))?;
+    } else {
+        setup::all()?;
+        everything_else(&mut tally, args)?;
     }
     println!("took {} s", began.elapsed().as_secs());
     println!(
@@ -45,6 +47,17 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn everything_else(tally: &mut Tally, args: &Args) -> anyhow::Result<()> {
+    if args.only.is_none() {
+        checks(tally);
+        units(tally)?;
+    }
+    if !args.unit {
+        lab(tally, args)?;
+    }
+    Ok(())
 }
 
 /// What needs no test program.
