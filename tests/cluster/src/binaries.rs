@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 mod build;
 mod modules;
 
-pub use build::ensure;
+pub use build::{ensure, ensure_all};
 
 /// Where built programs are kept unless `WARREN_CLUSTER_CACHE` says otherwise: `warren-cluster` in the user's cache folder.
 ///

@@ -9,6 +9,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::layout::Layout;
 
+/// How long the last processes of a machine may take to end.
+const LEFT: Duration = Duration::from_secs(10);
+
 /// A mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hierarchy {
@@ -77,13 +80,15 @@ fn parse(mounts: &str) -> Vec<Hierarchy> {
     found
 }
 
-/// Moves the calling process into the machine's cgroup of every hierarchy, which are made when missing.
+/// Moves the calling process into the machine's cgroup of every hierarchy, made anew: what ran there before the power was cut is gone.
 ///
 /// # Errors
 /// A cgroup cannot be made or joined.
 pub fn join(layout: &Layout, machine: &str) -> Result<()> {
     let below = layout.cgroup().join(machine);
+    let end = Instant::now() + LEFT;
     for hierarchy in hierarchies()? {
+        remove_until(&hierarchy.path.join(&below), end)?;
         let mut cgroup = hierarchy.path.clone();
         for part in below.components() {
             let above = cgroup.clone();
@@ -175,17 +180,22 @@ pub fn destroy(layout: &Layout, limit: Duration) -> Result<()> {
         let _ = fs::write(tree.join("cgroup.kill"), "1");
     }
     for tree in &trees {
-        while let Err(error) = remove_tree(tree) {
-            if Instant::now() > end {
-                bail!(
-                    "remove cgroup {}: {error}; is one of its processes stuck?",
-                    tree.display()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        remove_until(tree, end)?;
         // Another cluster may still be below it.
         let _ = tree.parent().map(fs::remove_dir);
+    }
+    Ok(())
+}
+
+fn remove_until(tree: &Path, end: Instant) -> Result<()> {
+    while let Err(error) = remove_tree(tree) {
+        if Instant::now() > end {
+            bail!(
+                "remove cgroup {}: {error}; is one of its processes stuck?",
+                tree.display()
+            );
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
 }

@@ -186,7 +186,7 @@ fn kubectl(layout: &Layout, arguments: &[OsString]) -> Result<ExitCode> {
 }
 
 fn helm(layout: &Layout, arguments: &[OsString]) -> Result<ExitCode> {
-    let error = std::process::Command::new(binaries::ensure()?.program("helm")?)
+    let error = std::process::Command::new(binaries::ensure_all()?.program("helm")?)
         .args(arguments)
         .env("KUBECONFIG", layout.kubeconfig())
         .exec();
@@ -194,7 +194,7 @@ fn helm(layout: &Layout, arguments: &[OsString]) -> Result<ExitCode> {
 }
 
 fn list_binaries() -> Result<ExitCode> {
-    for (path, size) in binaries::ensure()?.list() {
+    for (path, size) in binaries::ensure_all()?.list() {
         println!("{:>7.1} MB  {path}", size as f64 / 1e6);
     }
     Ok(ExitCode::SUCCESS)

@@ -60,9 +60,7 @@ pub fn namespaces(layout: &Layout) -> Vec<String> {
 }
 
 fn control_script(layout: &Layout, plan: &Plan) -> String {
-    let mut script = String::from(
-        "link set lo up\nlink add br0 type bridge\nlink set br0 addrgenmode none up\n",
-    );
+    let mut script = String::from("link set lo up\nlink add br0 type bridge\nlink set br0 up\n");
     addresses(&mut script, "br0", plan.control());
     for (index, node) in plan.nodes.iter().enumerate() {
         let netns = layout.netns(node);
@@ -79,8 +77,10 @@ fn control_script(layout: &Layout, plan: &Plan) -> String {
     script
 }
 
+/// Interfaces that forward keep their link-local address: the kernel asks for a forwarded packet's next neighbour from no other
+/// (`ndisc_send_ns`).
 fn node_script(plan: &Plan, index: usize) -> String {
-    let mut script = String::from("link set lo up\nlink set eth0 addrgenmode none up\n");
+    let mut script = String::from("link set lo up\nlink set eth0 up\n");
     addresses(&mut script, "eth0", plan.node(index));
     let (v4, v6) = plan.control();
     let _ = writeln!(

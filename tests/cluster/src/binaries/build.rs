@@ -15,16 +15,28 @@ use crate::{interrupt, program};
 /// Kubernetes takes four minutes of two processors; slow machines and slow networks are waited for.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
 
-/// All programs, built where they are missing.
+/// What a cluster needs, built where it is missing.
 ///
 /// # Errors
 /// Go or a C library is missing, or a build fails.
 pub fn ensure() -> Result<Binaries> {
+    modules(|module| !module.extra)
+}
+
+/// Everything, also what only some tests need.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_all() -> Result<Binaries> {
+    modules(|_| true)
+}
+
+fn modules(wanted: impl Fn(&Module) -> bool) -> Result<Binaries> {
     let cache = cache()?;
     fs::create_dir_all(&cache).with_context(|| cache.display().to_string())?;
     let go = go_version()?;
     let mut folders = Vec::new();
-    for module in MODULES {
+    for module in MODULES.iter().filter(|module| wanted(module)) {
         let folder = cache.join(format!("{}-{}", module.name, module.key(&go)?));
         if !folder.exists() {
             build(module, &folder, &cache)?;

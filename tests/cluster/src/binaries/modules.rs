@@ -22,6 +22,8 @@ pub(super) struct Module {
     pub(super) stamp: Option<(&'static str, &'static [&'static str])>,
     /// Linked with C libraries, statically.
     pub(super) c: bool,
+    /// Not needed for a cluster to be up.
+    pub(super) extra: bool,
 }
 
 const PLAIN: Module = Module {
@@ -31,6 +33,7 @@ const PLAIN: Module = Module {
     tags: "",
     stamp: None,
     c: false,
+    extra: false,
 };
 
 /// Every module, those first that are quick.
@@ -94,6 +97,7 @@ pub(super) const MODULES: &[Module] = &[
     Module {
         name: "helm",
         packages: &["helm.sh/helm/v4/cmd/helm"],
+        extra: true,
         ..PLAIN
     },
 ];
@@ -109,7 +113,8 @@ impl Module {
     /// What the built programs depend on, hashed.
     pub(super) fn key(&self, go: &str) -> Result<String> {
         let mut hash = Sha256::new();
-        hash.update(format!("{go}\n{self:?}\n"));
+        let settings = (self.packages, self.names, self.tags, self.stamp, self.c);
+        hash.update(format!("{go}\n{settings:?}\n"));
         let mut files: Vec<PathBuf> = fs::read_dir(self.source())
             .with_context(|| self.source().display().to_string())?
             .filter_map(|entry| Some(entry.ok()?.path()))

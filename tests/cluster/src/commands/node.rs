@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::cgroups;
 use crate::layout::Layout;
 use crate::machine::{self, is_alive, keeper};
 
@@ -25,6 +26,8 @@ pub(super) struct NodeArgs {
 
 pub(super) fn command(args: &NodeArgs, layout: &Layout) -> Result<ExitCode> {
     known(layout, &args.machine)?;
+    // What was started from outside ends with the machine, too.
+    cgroups::settle(layout, &args.machine)?;
     let error = enter(layout, &args.machine)?.args(&args.command).exec();
     Err(error).context("start nsenter: is util-linux installed?")
 }

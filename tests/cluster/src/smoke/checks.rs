@@ -10,7 +10,7 @@ use crate::layout::Layout;
 use crate::machine::{self, is_alive, keeper};
 use crate::{program, wait};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 /// kube-proxy and DNS learn of a Service a moment after it was made; connections that come earlier are refused.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -196,18 +196,19 @@ pub(super) fn privileged(kubectl: &Kubectl) -> Result<()> {
 pub(super) fn power_cut(kubectl: &Kubectl, layout: &Layout) -> Result<()> {
     let node = "-o=jsonpath={.items[-1:].metadata.name}";
     let node = kubectl.run(&["get", "nodes", node])?;
-    let before = boot(kubectl, &node)?;
+    let field = format!("--field-selector=spec.nodeName={node}");
+    let before = containers(kubectl, &field)?;
     machine::power_off(layout, &node)?;
     if keeper::process_one(layout, &node).is_ok() || is_alive(layout, &node) {
         bail!("{node} is still on");
     }
     machine::power_on(layout, &node)?;
-    wait::until("the kubelet's new start", LIMIT, &[], || {
-        Ok(boot(kubectl, &node)? != before)
+    let logs = ["machine", "containerd", "kubelet"].map(|part| layout.log(&node, part));
+    wait::until("new containers", LIMIT, &logs, || {
+        Ok(containers(kubectl, &field)? != before)
     })?;
-    wait::until("ready pods", LIMIT, &[], || {
+    wait::until("ready pods", LIMIT, &logs, || {
         let path = r#"-o=jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}"#;
-        let field = format!("--field-selector=spec.nodeName={node}");
         let text = kubectl.run(&["get", "pods", "--selector=app=web", &field, path])?;
         Ok(text == "True")
     })?;
@@ -217,9 +218,8 @@ pub(super) fn power_cut(kubectl: &Kubectl, layout: &Layout) -> Result<()> {
     })
 }
 
-/// When the node's condition last changed to ready, and how often its pods' containers were started.
-fn boot(kubectl: &Kubectl, node: &str) -> Result<String> {
-    let field = format!("--field-selector=spec.nodeName={node}");
+/// Identifiers of the containers of the Deployment's pods that `field` selects.
+fn containers(kubectl: &Kubectl, field: &str) -> Result<String> {
     let path = "-o=jsonpath={.items[*].status.containerStatuses[*].containerID}";
-    kubectl.run(&["get", "pods", "--selector=app=web", &field, path])
+    kubectl.run(&["get", "pods", "--selector=app=web", field, path])
 }
