@@ -18,7 +18,7 @@ use crate::kubectl::Kubectl;
 use crate::layout::{Layout, cluster_name, clusters};
 use crate::machine::{init, keeper, supervisor};
 use crate::plan::Plan;
-use crate::{interrupt, remove, smoke, workload_image};
+use crate::{interrupt, out, remove, smoke, workload_image};
 
 pub use up::{UpArgs, up};
 
@@ -163,7 +163,7 @@ fn down(name: Option<&str>) -> Result<ExitCode> {
     };
     for name in names {
         remove::remove(&Layout::new(&name))?;
-        println!("cluster {name} is down");
+        out::line(format_args!("cluster {name} is down"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -195,7 +195,7 @@ fn helm(layout: &Layout, arguments: &[OsString]) -> Result<ExitCode> {
 
 fn list_binaries() -> Result<ExitCode> {
     for (path, size) in binaries::ensure_all()?.list() {
-        println!("{:>7.1} MB  {path}", size as f64 / 1e6);
+        out::line(format_args!("{:>7.1} MB  {path}", size as f64 / 1e6));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -22,6 +22,7 @@ pub mod machine;
 pub mod network;
 pub mod node;
 pub mod objects;
+pub mod out;
 pub mod pki;
 pub mod plan;
 pub mod program;

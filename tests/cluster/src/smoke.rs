@@ -11,7 +11,7 @@ use crate::kubectl::Kubectl;
 use crate::layout::Layout;
 use crate::machine::mounts;
 use crate::workload_image::{self, WORKLOAD};
-use crate::{binaries, interrupt, remove, wait};
+use crate::{binaries, interrupt, out, remove, wait};
 
 mod checks;
 
@@ -41,11 +41,11 @@ impl Tally {
         let took = began.elapsed().as_secs_f64();
         match result {
             Ok(()) => {
-                println!("ok: {name} ({took:.1} s)");
+                out::line(format_args!("ok: {name} ({took:.1} s)"));
                 self.passed += 1;
             }
             Err(error) => {
-                println!("FAILED: {name} ({took:.1} s): {error:#}");
+                out::line(format_args!("FAILED: {name} ({took:.1} s): {error:#}"));
                 self.failed += 1;
             }
         }
@@ -65,19 +65,25 @@ pub fn command(args: &SmokeArgs, name: Option<&str>) -> Result<ExitCode> {
     };
     let began = Instant::now();
     up(&args.up, &layout)?;
-    println!("cluster up: {:.1} s", began.elapsed().as_secs_f64());
+    out::line(format_args!(
+        "cluster up: {:.1} s",
+        began.elapsed().as_secs_f64()
+    ));
     tried(&mut tally, args, &layout);
     if args.stay {
-        println!("export KUBECONFIG={}", layout.kubeconfig().display());
+        out::line(format_args!(
+            "export KUBECONFIG={}",
+            layout.kubeconfig().display()
+        ));
     } else {
         interrupt::forget();
         tally.step("down leaves nothing", || down(&layout));
     }
-    println!("took {} s", began.elapsed().as_secs());
-    println!(
+    out::line(format_args!("took {} s", began.elapsed().as_secs()));
+    out::line(format_args!(
         "{} passed, {} failed, 0 skipped",
         tally.passed, tally.failed
-    );
+    ));
     Ok(if tally.failed == 0 {
         ExitCode::SUCCESS
     } else {

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result};
 use warren_images::{Image, Source, Tree, libraries};
 
-use crate::program;
+use crate::{out, program};
 
 /// The image's name.
 pub const WORKLOAD: &str = "warren.dev/cluster-workload:1";
@@ -31,7 +31,7 @@ const BUSYBOX: &str = "/usr/bin/busybox";
 /// Writes the archive and says what it is called.
 pub(crate) fn command(archive: &Path) -> Result<ExitCode> {
     let digest = write(archive)?;
-    println!("{}  {WORKLOAD}  {digest}", archive.display());
+    out::line(format_args!("{}  {WORKLOAD}  {digest}", archive.display()));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::modules::{MODULES, Module};
 use super::{Binaries, cache};
-use crate::{interrupt, program};
+use crate::{interrupt, out, program};
 
 /// Kubernetes takes four minutes of two processors; slow machines and slow networks are waited for.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
@@ -59,7 +59,7 @@ fn build(module: &Module, folder: &Path, cache: &Path) -> Result<()> {
         libseccomp()?;
     }
     let began = Instant::now();
-    println!("building {} (Go, once)", module.name);
+    out::line(format_args!("building {} (Go, once)", module.name));
     let part = cache.join(format!("{}.part", module.name));
     let _ = fs::remove_dir_all(&part);
     fs::create_dir_all(&part)?;
@@ -69,7 +69,11 @@ fn build(module: &Module, folder: &Path, cache: &Path) -> Result<()> {
         symlink(module.name, part.join(name))?;
     }
     fs::rename(&part, folder).with_context(|| folder.display().to_string())?;
-    println!("built {} in {} s", module.name, began.elapsed().as_secs());
+    out::line(format_args!(
+        "built {} in {} s",
+        module.name,
+        began.elapsed().as_secs()
+    ));
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::commands::node;
 use crate::layout::Layout;
 use crate::plan::Plan;
-use crate::{binaries, program};
+use crate::{binaries, out, program};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct LoadArgs {
@@ -43,7 +43,7 @@ pub fn load(archives: &[PathBuf], layout: &Layout) -> Result<()> {
             command.stdin(rewound(&file)?);
             program::output(&mut command)
                 .with_context(|| format!("give {} to node {node}", path.display()))?;
-            println!("{node}: {}", path.display());
+            out::line(format_args!("{node}: {}", path.display()));
         }
     }
     Ok(())

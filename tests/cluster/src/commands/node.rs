@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::cgroups;
 use crate::layout::Layout;
 use crate::machine::{self, is_alive, keeper};
+use crate::out;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct MachineArgs {
@@ -46,7 +47,7 @@ pub(super) fn enter(layout: &Layout, machine: &str) -> Result<Command> {
 pub(super) fn power_off(args: &MachineArgs, layout: &Layout) -> Result<ExitCode> {
     known(layout, &args.machine)?;
     machine::power_off(layout, &args.machine)?;
-    println!("{} is off", args.machine);
+    out::line(format_args!("{} is off", args.machine));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -57,10 +58,10 @@ pub(super) fn power_on(args: &MachineArgs, layout: &Layout) -> Result<ExitCode> 
         bail!("{} is on", args.machine);
     }
     machine::power_on(layout, &args.machine)?;
-    println!(
+    out::line(format_args!(
         "{} is on; `cargo xtask cluster kubectl get nodes` says when it is ready",
         args.machine
-    );
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,6 +10,7 @@ use crate::cgroups;
 use crate::kubectl::Kubectl;
 use crate::layout::{CONTROL, Layout};
 use crate::machine::is_alive;
+use crate::out;
 use crate::plan::{Pair, Plan};
 
 pub(super) fn command(layout: &Layout) -> Result<ExitCode> {
@@ -17,10 +18,13 @@ pub(super) fn command(layout: &Layout) -> Result<ExitCode> {
     let plan = Plan::load(layout)?;
     let kubectl = Kubectl::new(&binaries::ensure()?.program("kubectl")?, layout);
     match kubectl.run(&["get", "nodes"]) {
-        Ok(text) => print!("{text}"),
-        Err(error) => println!("the API server does not answer: {error:#}"),
+        Ok(text) => out::line(text.trim_end()),
+        Err(error) => out::line(format_args!("the API server does not answer: {error:#}")),
     }
-    println!("export KUBECONFIG={}", layout.kubeconfig().display());
+    out::line(format_args!(
+        "export KUBECONFIG={}",
+        layout.kubeconfig().display()
+    ));
     let mut all = std::iter::once(CONTROL).chain(plan.nodes.iter().map(String::as_str));
     let up = all.all(|machine| is_alive(layout, machine));
     Ok(if up {
@@ -33,10 +37,10 @@ pub(super) fn command(layout: &Layout) -> Result<ExitCode> {
 /// Prints a line for each machine.
 pub(super) fn print(layout: &Layout) -> Result<()> {
     let plan = Plan::load(layout)?;
-    println!(
+    out::line(format_args!(
         "{:<16} {:<6} {:<14} {:<20} {:<36} RUNNING",
         "MACHINE", "STATE", "IPV4", "IPV6", "PODS"
-    );
+    ));
     line(layout, CONTROL, plan.control(), "");
     for (index, node) in plan.nodes.iter().enumerate() {
         line(layout, node, plan.node(index), &plan.pods(index).join(" "));
@@ -52,7 +56,9 @@ fn line(layout: &Layout, machine: &str, (v4, v6): Pair, pods: &str) {
     };
     let running = running(layout, machine).join(" ");
     let (v4, v6) = (v4.to_string(), v6.to_string());
-    println!("{machine:<16} {state:<6} {v4:<14} {v6:<20} {pods:<36} {running}");
+    out::line(format_args!(
+        "{machine:<16} {state:<6} {v4:<14} {v6:<20} {pods:<36} {running}"
+    ));
 }
 
 /// Names of the components that have a process.

@@ -14,7 +14,7 @@ use crate::kubectl::Kubectl;
 use crate::layout::{CONTROL, Layout};
 use crate::machine::{is_alive, machines};
 use crate::plan::{Cni, Plan};
-use crate::{control_plane, images, interrupt, network, node, objects, pki, remove, wait};
+use crate::{control_plane, images, interrupt, network, node, objects, out, pki, remove, wait};
 
 /// Name of a cluster that was not given one.
 pub const DEFAULT_NAME: &str = "warren";
@@ -45,7 +45,10 @@ pub(super) fn command(args: &UpArgs, name: &str) -> Result<ExitCode> {
     let layout = Layout::new(name);
     up(args, &layout)?;
     status::print(&layout)?;
-    println!("export KUBECONFIG={}", layout.kubeconfig().display());
+    out::line(format_args!(
+        "export KUBECONFIG={}",
+        layout.kubeconfig().display()
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -101,7 +104,9 @@ fn reserve(args: &UpArgs, layout: &Layout) -> Result<Plan> {
         );
     }
     if !remove::remains(layout).is_empty() {
-        println!("removing what is left of an earlier cluster {name}");
+        out::line(format_args!(
+            "removing what is left of an earlier cluster {name}"
+        ));
         remove::remove(layout)?;
     }
     let plan = Plan::new(name, &args.nodes, args.cni)?;
@@ -119,7 +124,10 @@ fn reserve(args: &UpArgs, layout: &Layout) -> Result<Plan> {
 fn start(args: &UpArgs, layout: &Layout, plan: &Plan, binaries: &Binaries) -> Result<()> {
     let began = Instant::now();
     let progress = |what: &str| -> Result<()> {
-        println!("{:5.1} s  {what}", began.elapsed().as_secs_f64());
+        out::line(format_args!(
+            "{:5.1} s  {what}",
+            began.elapsed().as_secs_f64()
+        ));
         interrupt::check()
     };
     pki::make(layout, plan).context("certificates")?;

@@ -20,6 +20,8 @@ const PRETENDED: &[(&str, &str)] = &[
     ("/proc/sys/vm/panic_on_oom", "0"),
     ("/proc/sys/kernel/panic", "10"),
     ("/proc/sys/kernel/panic_on_oops", "1"),
+    ("/proc/sys/kernel/keys/root_maxkeys", "1000000"),
+    ("/proc/sys/kernel/keys/root_maxbytes", "25000000"),
 ];
 
 /// Mounts everything.
