@@ -129,8 +129,11 @@ pub fn enter(cgroup: &Path) -> Result<()> {
 
 fn make(above: &Path, cgroup: &Path, hierarchy: &Hierarchy) -> Result<()> {
     let doing = || format!("make cgroup {}", cgroup.display());
-    if hierarchy.options.is_none() {
-        enable_controllers(above)?;
+    if hierarchy.options.is_none()
+        && let Err(error) = enable_controllers(above)
+    {
+        // A kubelet that needs what is missing will say so; a hybrid machine's has it elsewhere.
+        eprintln!("warning: {error:#}");
     }
     match fs::create_dir(cgroup) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {

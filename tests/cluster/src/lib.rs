@@ -28,5 +28,6 @@ pub mod plan;
 pub mod program;
 pub mod remove;
 pub mod smoke;
+pub mod start;
 pub mod wait;
 pub mod workload_image;

@@ -1,20 +1,32 @@
 //! Waiting with a limit; who gives up shows what the awaited wrote.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 
 use crate::interrupt;
 
 const PAUSE: Duration = Duration::from_millis(100);
 const LINES: usize = 15;
 
-/// Asks until the answer is yes. An error of the question counts as "not yet", and is told in the end.
+/// An error of a question after which waiting is in vain.
+#[derive(Debug)]
+pub struct Hopeless(pub String);
+
+impl fmt::Display for Hopeless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Hopeless {}
+
+/// Asks until the answer is yes. An error of the question counts as "not yet", unless it is [`Hopeless`], and is told in the end.
 ///
 /// # Errors
 /// The limit has passed; the message carries the last lines of `logs`.
@@ -31,18 +43,27 @@ pub fn until(
         if let Ok(true) = answer {
             return Ok(());
         }
-        if Instant::now() > end {
-            let mut text = format!("{what}: not within {} s", limit.as_secs());
-            if let Err(error) = answer {
-                let _ = write!(text, "; at last: {error:#}");
-            }
-            for log in logs {
-                let _ = write!(text, "\n{}", tail(log));
-            }
-            bail!(text);
+        let hopeless = answer.as_ref().is_err_and(|error| error.is::<Hopeless>());
+        if hopeless || Instant::now() > end {
+            bail!(report(what, limit, answer.err(), logs));
         }
         sleep(PAUSE);
     }
+}
+
+fn report(what: &str, limit: Duration, error: Option<Error>, logs: &[PathBuf]) -> String {
+    let mut text = match error {
+        Some(error) if error.is::<Hopeless>() => format!("{what}: {error}"),
+        Some(error) => format!(
+            "{what}: not within {} s; at last: {error:#}",
+            limit.as_secs()
+        ),
+        None => format!("{what}: not within {} s", limit.as_secs()),
+    };
+    for log in logs {
+        let _ = write!(text, "\n{}", tail(log));
+    }
+    text
 }
 
 /// The last lines of a log under its name.
@@ -69,6 +90,15 @@ fn end_of(log: &Path) -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_hopeless_is_not_waited_for() {
+        let began = Instant::now();
+        let dead = || Err(Hopeless("the machine is off".to_owned()).into());
+        let error = until("etcd", Duration::from_secs(60), &[], dead).unwrap_err();
+        assert_eq!(error.to_string(), "etcd: the machine is off");
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
 
     #[test]
     fn giving_up_shows_why() {

@@ -3,24 +3,23 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::json;
 
-use crate::binaries::{self, Binaries};
+use crate::binaries;
 use crate::commands::status;
-use crate::kubectl::Kubectl;
 use crate::layout::{CONTROL, Layout};
 use crate::machine::{is_alive, machines};
 use crate::plan::{Cni, Plan};
-use crate::{control_plane, images, interrupt, network, node, objects, out, pki, remove, wait};
+use crate::{interrupt, out, remove, start, wait};
 
 /// Name of a cluster that was not given one.
 pub const DEFAULT_NAME: &str = "warren";
 
 const LOCK: &str = "/run/warren-cluster.lock";
-const LIMIT: Duration = Duration::from_secs(120);
+/// How long another cluster may take to start.
+const OTHERS: Duration = Duration::from_secs(360);
 
 /// What a cluster is to look like.
 #[derive(Clone, Debug, clap::Args)]
@@ -65,7 +64,7 @@ pub fn up(args: &UpArgs, layout: &Layout) -> Result<()> {
     let binaries = binaries::ensure()?;
     let _lock = alone()?;
     let plan = reserve(args, layout)?;
-    let result = start(args, layout, &plan, &binaries);
+    let result = start::start(layout, &plan, &binaries, &args.image);
     if let Err(error) = &result {
         eprintln!("error: {error:#}");
         if args.keep {
@@ -88,7 +87,7 @@ pub fn up(args: &UpArgs, layout: &Layout) -> Result<()> {
 fn alone() -> Result<File> {
     let file = File::create(LOCK).with_context(|| LOCK.to_owned())?;
     let free = || Ok(file.try_lock().is_ok());
-    wait::until("the start of another cluster", 3 * LIMIT, &[], free)?;
+    wait::until("the start of another cluster", OTHERS, &[], free)?;
     Ok(file)
 }
 
@@ -119,84 +118,6 @@ fn reserve(args: &UpArgs, layout: &Layout) -> Result<Plan> {
     }
     plan.save(layout)?;
     Ok(plan)
-}
-
-fn start(args: &UpArgs, layout: &Layout, plan: &Plan, binaries: &Binaries) -> Result<()> {
-    let began = Instant::now();
-    let progress = |what: &str| -> Result<()> {
-        out::line(format_args!(
-            "{:5.1} s  {what}",
-            began.elapsed().as_secs_f64()
-        ));
-        interrupt::check()
-    };
-    pki::make(layout, plan).context("certificates")?;
-    images::write(layout, binaries)?;
-    for archive in &args.image {
-        let name = archive
-            .file_name()
-            .with_context(|| archive.display().to_string())?;
-        fs::copy(archive, layout.images().join(name))
-            .with_context(|| archive.display().to_string())?;
-    }
-    network::build(layout, plan)?;
-    progress("certificates, images and network are made")?;
-    control_plane::machine(layout, plan, binaries)?.start()?;
-    for index in 0..plan.nodes.len() {
-        node::machine(layout, plan, binaries, index)?.start()?;
-    }
-    let kubectl = Kubectl::new(&binaries.program("kubectl")?, layout);
-    let logs = |machine: &str, parts: &[&str]| -> Vec<PathBuf> {
-        parts.iter().map(|part| layout.log(machine, part)).collect()
-    };
-    let control = logs(CONTROL, &["machine", "etcd", "kube-apiserver"]);
-    wait::until("API server", LIMIT, &control, || {
-        kubectl.run(&["get", "--raw=/readyz"]).map(|_| true)
-    })?;
-    progress("the API server is ready")?;
-    kubectl
-        .apply(&objects::dns())
-        .context("the cluster's DNS")?;
-    for (index, name) in plan.nodes.iter().enumerate() {
-        let logs = logs(name, &["machine", "containerd", "kubelet"]);
-        wait::until(&format!("node {name}"), LIMIT, &logs, || {
-            register(&kubectl, plan, index)
-        })?;
-    }
-    progress("the nodes have registered")?;
-    for name in &plan.nodes {
-        let logs = logs(name, &["machine", "containerd", "kubelet", "kube-proxy"]);
-        let what = format!("node {name} ready");
-        wait::until(&what, LIMIT, &logs, || node_is_ready(&kubectl, name))?;
-    }
-    progress("the nodes are ready")?;
-    let logs = logs(CONTROL, &["kube-controller-manager", "kube-scheduler"]);
-    wait::until("DNS", LIMIT, &logs, || dns_is_ready(&kubectl))?;
-    progress("the cluster's DNS is ready")
-}
-
-/// Tells the API server which pods' addresses a node has; only an administrator may, once the node is known.
-fn register(kubectl: &Kubectl, plan: &Plan, index: usize) -> Result<bool> {
-    let [v4, v6] = plan.pods(index);
-    let patch = json!({"spec": {"podCIDR": v4, "podCIDRs": [v4, v6]}}).to_string();
-    kubectl.run(&["patch", "node", &plan.nodes[index], "--patch", &patch])?;
-    Ok(true)
-}
-
-fn node_is_ready(kubectl: &Kubectl, name: &str) -> Result<bool> {
-    let path = r#"-o=jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
-    Ok(kubectl.run(&["get", "node", name, path])? == "True")
-}
-
-fn dns_is_ready(kubectl: &Kubectl) -> Result<bool> {
-    let path = "-o=jsonpath={.status.availableReplicas}";
-    Ok(kubectl.run(&[
-        "get",
-        "deployment",
-        "coredns",
-        "--namespace=kube-system",
-        path,
-    ])? == "1")
 }
 
 fn in_path(program: &str) -> bool {
