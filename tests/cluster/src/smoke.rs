@@ -1,6 +1,6 @@
 //! Trying the cluster itself, without the mesh: what every later test takes for granted.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use crate::workload_image::{self, WORKLOAD};
 use crate::{binaries, interrupt, out, remove, wait};
 
 mod checks;
+mod mesh_images;
 
 const DEFAULT_NAME: &str = "smoke";
 const LIMIT: Duration = Duration::from_secs(120);
@@ -23,6 +24,9 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub struct SmokeArgs {
     #[command(flatten)]
     up: UpArgs,
+    /// Also start the mesh's images, archives in this folder
+    #[arg(long, value_name = "FOLDER")]
+    images: Option<PathBuf>,
     /// Leave the cluster up
     #[arg(long)]
     stay: bool,
@@ -125,10 +129,18 @@ fn tried(tally: &mut Tally, args: &SmokeArgs, layout: &Layout) {
     tally.step("kubectl exec passes input, output and status", || {
         checks::exec(&kubectl)
     });
+    tally.step("a pod is confined: seccomp, capabilities, memory", || {
+        checks::confined(&kubectl)
+    });
     tally.step("kubectl logs", || checks::logs(&kubectl));
     tally.step("a privileged pod sees the node", || {
         checks::privileged(&kubectl)
     });
+    if let Some(folder) = &args.images {
+        tally.step("the mesh's images start", || {
+            mesh_images::start(&kubectl, layout, folder)
+        });
+    }
     tally.step("a second cluster of the same name is refused", || {
         refused(args, layout)
     });

@@ -167,6 +167,19 @@ pub(super) fn exec(kubectl: &Kubectl) -> Result<()> {
     Ok(())
 }
 
+/// Seccomp profile, capabilities and memory limit of the Deployment's pods, as the kernel sees them.
+pub(super) fn confined(kubectl: &Kubectl) -> Result<()> {
+    let look = "grep -E '^(Seccomp|CapEff):' /proc/1/status; cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null; true";
+    let text = kubectl.run(&["exec", "deployment/web", "--", "sh", "-c", look])?;
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let limit = (128 << 20).to_string();
+    let wanted = ["Seccomp:", "2", "CapEff:", "0000000000000000", &limit];
+    for word in wanted {
+        ensure!(words.contains(&word), "{word} is missing in {text}");
+    }
+    Ok(())
+}
+
 pub(super) fn logs(kubectl: &Kubectl) -> Result<()> {
     let text = kubectl.run(&["logs", "deployment/web"])?;
     ensure!(text.contains("serving as web-"), "the log is {text:?}");
