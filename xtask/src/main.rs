@@ -8,10 +8,12 @@
 mod bench;
 mod build;
 mod cgroup;
+mod cluster;
 mod demo;
 mod deny;
 mod fuzz;
 mod generate;
+mod images;
 mod kernels;
 mod lab;
 mod packages;
@@ -43,6 +45,10 @@ enum Command {
     Test(test::Args),
     /// The lab: nodes and pods on this machine (up, exec, apply, delete, cp, logs, ps, node, restart, down)
     Lab(Rest),
+    /// A real Kubernetes on this machine (up, load-images, kubectl, helm, node, power-off, power-on, status, smoke, down)
+    Cluster(Rest),
+    /// Container images of the mesh, as OCI archives
+    Images(images::Args),
     /// Measure throughput, latency and the controller against the same paths without mesh
     Bench(Rest),
     /// Fuzz the parsers of foreign bytes
@@ -89,6 +95,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::command(&args.rest),
         Command::Test(args) => test::command(&args),
         Command::Lab(args) => lab::command(&args.rest),
+        Command::Cluster(args) => cluster::command(&args.rest),
+        Command::Images(args) => images::command(&args),
         Command::Bench(args) => bench::command(&args.rest),
         Command::Fuzz(args) => fuzz::command(&args.rest),
         Command::Kernels(args) => kernels::command(&args),

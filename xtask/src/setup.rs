@@ -39,6 +39,9 @@ const LINKER: &[&str] = &["llvm-22-dev", "clang-22", "libzstd-dev", "zlib1g-dev"
 /// A Rust compiler that ships `core` for the kernel's virtual machine.
 const KERNEL_RUST: &[&str] = &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
 
+/// What the test cluster's nodes run, what its workloads' image is made of, and what its runc is linked with.
+const CLUSTER: &[&str] = &["busybox-static", "libseccomp-dev", "pkg-config"];
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Also what `cargo xtask kernels` needs (qemu)
@@ -49,6 +52,7 @@ pub(crate) struct Args {
 /// Installs everything that a command may need.
 pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
     all()?;
+    cluster()?;
     if args.kernels {
         kernels()?;
     }
@@ -58,8 +62,14 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// What building and testing need.
 pub(crate) fn all() -> anyhow::Result<()> {
+    packages::install(&packages::missing(PROGRAMS)?)?;
+    compilers()
+}
+
+/// What building needs.
+pub(crate) fn compilers() -> anyhow::Result<()> {
     let need_linker = !packages::has("bpf-linker");
-    let mut wanted = [BUILD, PROGRAMS].concat();
+    let mut wanted = BUILD.to_vec();
     if !nightly_can_build_core() {
         wanted.extend(KERNEL_RUST);
     }
@@ -70,6 +80,16 @@ pub(crate) fn all() -> anyhow::Result<()> {
     if need_linker {
         install_linker()?;
     }
+    Ok(())
+}
+
+/// What the test cluster needs besides. Go comes from its makers: Debian's is too old.
+pub(crate) fn cluster() -> anyhow::Result<()> {
+    packages::install(&packages::missing(&[BUILD, PROGRAMS, CLUSTER].concat())?)?;
+    anyhow::ensure!(
+        packages::has("go"),
+        "Go is missing: install 1.26 or newer from https://go.dev/dl and put it on PATH"
+    );
     Ok(())
 }
 

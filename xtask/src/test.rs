@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::build::{EVERYTHING, UNIT_TESTS};
 use crate::run::{binary, cargo, root, run, target};
 use crate::tally::Tally;
-use crate::{build, cgroup, deny, generate, setup};
+use crate::{build, cgroup, cluster, deny, generate, setup};
 
 /// What the lab and its scenarios run.
 const BINARIES: [&str; 10] = [
@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// No scenarios in the lab (no root needed)
     #[arg(long)]
     unit: bool,
+    /// Only the test cluster: it comes up, works, and leaves nothing
+    #[arg(long, conflicts_with_all = ["long", "only", "unit"])]
+    cluster: bool,
 }
 
 /// Runs everything; the last line counts it.
@@ -50,13 +53,12 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let began = Instant::now();
     let mut tally = Tally::default();
-    setup::all()?;
-    if args.only.is_none() {
-        checks(&mut tally);
-        tally.program(cargo_test().arg("--no-fail-fast"))?;
-    }
-    if !args.unit {
-        lab(&mut tally, args)?;
+    if args.cluster {
+        cluster::ready()?;
+        tally.program(Command::new(binary("warren-cluster")).arg("smoke"))?;
+    } else {
+        setup::all()?;
+        everything_else(&mut tally, args)?;
     }
     println!("took {} s", began.elapsed().as_secs());
     println!(
@@ -68,6 +70,17 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn everything_else(tally: &mut Tally, args: &Args) -> anyhow::Result<()> {
+    if args.only.is_none() {
+        checks(tally);
+        tally.program(cargo_test().arg("--no-fail-fast"))?;
+    }
+    if !args.unit {
+        lab(tally, args)?;
+    }
+    Ok(())
 }
 
 /// What needs no test program.

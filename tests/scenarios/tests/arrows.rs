@@ -23,6 +23,16 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         ],
     ),
     ("warren-hbone", &["warren-api", "aya", "kube"]),
+    ("warren-images", &["tokio", "warren-cluster"]),
+    (
+        "warren-cluster",
+        &[
+            "warren-agent",
+            "warren-ztunnel",
+            "warren-control",
+            "warren-lab",
+        ],
+    ),
     (
         "warren-interop",
         &[

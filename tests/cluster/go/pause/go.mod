@@ -1,0 +1,3 @@
+module warren.dev/cluster/pause
+
+go 1.26.0

@@ -1,0 +1,47 @@
+//! The mesh's images: every program starts in a container of its own and tells its name.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use warren_images::{Component, components};
+
+use crate::commands::load;
+use crate::kubectl::Kubectl;
+use crate::layout::Layout;
+use crate::wait;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Gives the archives in `folder` to every node and runs each once.
+pub(super) fn start(kubectl: &Kubectl, layout: &Layout, folder: &Path) -> Result<()> {
+    let archives: Vec<PathBuf> = components()
+        .iter()
+        .map(|component| folder.join(format!("{}.tar", component.image)))
+        .collect();
+    load::load(&archives, layout)?;
+    for component in components() {
+        run(kubectl, component).with_context(|| component.image.to_owned())?;
+    }
+    Ok(())
+}
+
+fn run(kubectl: &Kubectl, component: &Component) -> Result<()> {
+    let name = component.image;
+    let image = format!("--image=warren.dev/{name}:{VERSION}");
+    let never = ["--restart=Never", "--image-pull-policy=Never"];
+    kubectl.run(&["run", name, &image, never[0], never[1], "--", "--version"])?;
+    let path = "-o=jsonpath={.status.containerStatuses[0].state.terminated.exitCode}";
+    // Some take no flags and fail; they tell their names all the same.
+    let ended = || Ok(!kubectl.run(&["get", "pod", name, path])?.is_empty());
+    let result = wait::until("its end", LIMIT, &[], ended);
+    result.with_context(|| kubectl.run(&["describe", "pod", name]).unwrap_or_default())?;
+    let text = kubectl.run(&["logs", name])?;
+    kubectl.run(&["delete", "pod", name, "--wait=false"])?;
+    ensure!(
+        text.contains(VERSION),
+        "it printed {text:?}, without {VERSION}"
+    );
+    Ok(())
+}
