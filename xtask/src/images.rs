@@ -7,11 +7,8 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
-use crate::run::{cargo, run, target};
+use crate::run::{cargo, root, run, target};
 use crate::{build, setup};
-
-/// Programs in an image have no C library beside them.
-const FLAGS: &str = "-Ctarget-feature=+crt-static";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -93,7 +90,7 @@ fn programs(components: &[warren_images::Component], profile: &str) -> anyhow::R
             "--target-dir",
         ])
         .arg(&folder)
-        .env("RUSTFLAGS", FLAGS);
+        .env("CARGO_ENCODED_RUSTFLAGS", flags());
     for component in components {
         command.args(["--package", component.package, "--bin", component.binary]);
     }
@@ -112,6 +109,19 @@ fn copy(components: &[warren_images::Component], from: &Path, to: &Path) -> anyh
         }
     }
     Ok(())
+}
+
+/// Programs in an image have no C library beside them, and nothing in them says where they were built.
+fn flags() -> String {
+    let mut flags = vec![
+        "-Ctarget-feature=+crt-static".to_owned(),
+        format!("--remap-path-prefix={}=/warren", root().display()),
+    ];
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    if let Some(home) = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))) {
+        flags.push(format!("--remap-path-prefix={}=/cargo", home.display()));
+    }
+    flags.join("\u{1f}")
 }
 
 /// This machine's target. It is named although it is the default: flags then leave build scripts and macros alone, which cannot be
