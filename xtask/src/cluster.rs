@@ -31,7 +31,7 @@ fn subcommand(args: &[String]) -> Option<&str> {
 }
 
 /// Sets the machine up and builds the cluster's program.
-pub(crate) fn ready() -> anyhow::Result<()> {
+fn ready() -> anyhow::Result<()> {
     setup::cluster()?;
     run::run(run::cargo().args([
         "build",

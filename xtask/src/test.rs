@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::build::{EVERYTHING, UNIT_TESTS};
 use crate::run::{binary, cargo, root, run, target};
 use crate::tally::Tally;
-use crate::{build, cgroup, cluster, deny, generate, setup};
+use crate::{build, cgroup, deny, generate, setup};
 
 /// What the lab and its scenarios run.
 const BINARIES: [&str; 10] = [
@@ -54,7 +54,8 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     let mut tally = Tally::default();
     if args.cluster {
-        cluster::ready()?;
+        setup::cluster()?;
+        run(build::like_tests().arg("--bin=warren-cluster"))?;
         tally.program(Command::new(binary("warren-cluster")).arg("smoke"))?;
     } else {
         setup::all()?;
