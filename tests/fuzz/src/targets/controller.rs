@@ -7,7 +7,8 @@ use std::time::Instant;
 use prost::Message;
 use serde_json::Value;
 use warren_api::r#gen::discovery::DeltaDiscoveryRequest;
-use warren_control::auth::{Authenticator, Settings};
+use warren_control::auth::Settings;
+use warren_control::auth::jwks::Jwks;
 use warren_control::ca::csr;
 use warren_control::index::{Config, Index};
 use warren_control::source::dir::files::Files;
@@ -68,10 +69,10 @@ pub(super) fn token(data: &[u8]) {
         (key, file)
     });
     let (key, jwks) = &*SETUP;
-    thread_local!(static CHECKER: RefCell<Option<Authenticator>> = const { RefCell::new(None) });
+    thread_local!(static CHECKER: RefCell<Option<Jwks>> = const { RefCell::new(None) });
     CHECKER.with_borrow_mut(|checker| {
         let checker = checker.get_or_insert_with(|| {
-            Authenticator::new(Settings {
+            Jwks::new(Settings {
                 jwks: jwks.path().to_owned(),
                 issuer: token::ISSUER.into(),
                 audiences: vec![token::AUDIENCE.into()],
