@@ -111,17 +111,18 @@ fn direct(world: &World, ip: Ip) -> Result<()> {
 /// Nothing listens on the port: the client is reset, the log says why.
 fn why(world: &World, to: Pod, ip: Ip) -> Result<()> {
     let at = world.at(to, ip, 9)?;
-    let client = world
-        .try_connect(CLIENT_A, &at.to_string(), &[])?
-        .local
-        .context("no getsockname()")?;
+    let destination = format!("destination={at}");
+    let Some(client) = world.try_connect(CLIENT_A, &at.to_string(), &[])?.local else {
+        // Direct by now, and refused by the pod itself.
+        return refused_directly(world, &destination);
+    };
     let source = format!("source={client}");
     eventually(SOON, || {
         let lines = written(world, "a", "access")?;
         let line = lines
             .iter()
-            .find(|l| l.has(&source))
-            .with_context(|| format!("no access line with {source}"))?;
+            .find(|l| l.has(&source) && l.has(&destination))
+            .with_context(|| format!("no access line with {source} and {destination}"))?;
         ensure!(
             line.value("error").is_some(),
             "the access line gives no reason: {}",
@@ -132,6 +133,16 @@ fn why(world: &World, to: Pod, ip: Ip) -> Result<()> {
             "the access line has no flag: {}",
             line.0
         );
+        Ok(())
+    })
+}
+
+fn refused_directly(world: &World, destination: &str) -> Result<()> {
+    eventually(SOON, || {
+        let lines = written_by(world, "a", "agent", "access")?;
+        let line = lines.iter().find(|l| l.has(destination));
+        let line = line.with_context(|| format!("no access line with {destination}"))?;
+        ensure!(line.has("flags=CONNECT"), "the wrong flag: {}", line.0);
         Ok(())
     })
 }
