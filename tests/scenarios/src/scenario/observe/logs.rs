@@ -21,7 +21,10 @@ pub fn register(add: &mut Registry) {
         access(w, ip, PLAIN_A, "none")
     });
     add.both("access-log/direct", direct);
-    add.both("access-log/says-why-it-failed", why);
+    add.both("access-log/says-why-it-failed", |w, ip| {
+        why(w, SERVER_A, ip)?;
+        why(w, SERVER_B, ip)
+    });
     add.in_suite(Suite::ShortCertificates, |add| {
         add.both("access-log/json", |w, ip| {
             access(w, ip, CLIENT_A, "mutual_tls")
@@ -106,20 +109,20 @@ fn direct(world: &World, ip: Ip) -> Result<()> {
 }
 
 /// Nothing listens on the port: the client is reset, the log says why.
-fn why(world: &World, ip: Ip) -> Result<()> {
-    let at = world.at(SERVER_B, ip, 9)?;
-    let client = world
-        .try_connect(CLIENT_A, &at.to_string(), &[])?
-        .local
-        .context("no getsockname()")?;
-    // The port may have been another connection's before.
-    let (source, destination) = (format!("source={client}"), format!("destination={at}"));
+fn why(world: &World, to: Pod, ip: Ip) -> Result<()> {
+    let at = world.at(to, ip, 9)?;
+    let destination = format!("destination={at}");
+    let Some(client) = world.try_connect(CLIENT_A, &at.to_string(), &[])?.local else {
+        // Direct by now, and refused by the pod itself.
+        return refused_directly(world, &destination);
+    };
+    let source = format!("source={client}");
     eventually(SOON, || {
         let lines = written(world, "a", "access")?;
         let line = lines
             .iter()
             .find(|l| l.has(&source) && l.has(&destination))
-            .with_context(|| format!("no access line with {source}"))?;
+            .with_context(|| format!("no access line with {source} and {destination}"))?;
         ensure!(
             line.value("error").is_some(),
             "the access line gives no reason: {}",
@@ -130,6 +133,16 @@ fn why(world: &World, ip: Ip) -> Result<()> {
             "the access line has no flag: {}",
             line.0
         );
+        Ok(())
+    })
+}
+
+fn refused_directly(world: &World, destination: &str) -> Result<()> {
+    eventually(SOON, || {
+        let lines = written_by(world, "a", "agent", "access")?;
+        let line = lines.iter().find(|l| l.has(destination));
+        let line = line.with_context(|| format!("no access line with {destination}"))?;
+        ensure!(line.has("flags=CONNECT"), "the wrong flag: {}", line.0);
         Ok(())
     })
 }
