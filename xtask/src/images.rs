@@ -93,6 +93,9 @@ fn programs(components: &[warren_images::Component], profile: &str) -> anyhow::R
         .env("CARGO_ENCODED_RUSTFLAGS", flags());
     for component in components {
         command.args(["--package", component.package, "--bin", component.binary]);
+        if let Some(also) = component.also {
+            command.args(["--package", also, "--bin", also]);
+        }
     }
     run(&mut command)?;
     // Cargo's name for the folder of the profile `dev`.
@@ -103,7 +106,9 @@ fn programs(components: &[warren_images::Component], profile: &str) -> anyhow::R
 fn copy(components: &[warren_images::Component], from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(to)?;
     for component in components {
-        fs::copy(from.join(component.binary), to.join(component.binary))?;
+        for program in std::iter::once(component.binary).chain(component.also) {
+            fs::copy(from.join(program), to.join(program))?;
+        }
         if component.kernel_object {
             fs::copy(build::object(), to.join("warren-ebpf"))?;
         }
