@@ -10,6 +10,8 @@ use anyhow::Context as _;
 use crate::run::{cargo, root, run, target};
 use crate::{build, setup};
 
+const REPOSITORY: &str = "warren.dev";
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Cargo profile: `ship` is small and fast, `release` and `dev` are quicker to build
@@ -19,7 +21,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
     /// What the images' names begin with
-    #[arg(long, default_value = "warren.dev")]
+    #[arg(long, default_value = REPOSITORY)]
     repository: String,
     /// The images' tag: the version unless given
     #[arg(long)]
@@ -71,6 +73,20 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
     }
     println!("took {} s", began.elapsed().as_secs());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds every image quickly rather than well, and returns the folder of the archives.
+pub(crate) fn for_tests() -> anyhow::Result<PathBuf> {
+    let output = target().join("test-images");
+    command(&Args {
+        profile: "dev".into(),
+        output: Some(output.clone()),
+        repository: REPOSITORY.into(),
+        tag: None,
+        programs: None,
+        only: Vec::new(),
+    })?;
+    Ok(output)
 }
 
 /// Builds static programs in a target folder of their own, so that ordinary builds keep theirs; returns where they are.

@@ -131,7 +131,10 @@ fn pods(kubectl: &Kubectl) -> Result<[Pod; 2]> {
 fn fetch(kubectl: &Kubectl, namespace: &str, pod: &str, url: &str) -> Result<String> {
     let curl = ["curl", "-sSf", "--max-time", "5", url];
     let words = ["exec", "--namespace", namespace, pod, "--"];
-    Ok(kubectl.run(&[&words[..], &curl].concat())?.trim().to_owned())
+    Ok(kubectl
+        .run(&[&words[..], &curl].concat())?
+        .trim()
+        .to_owned())
 }
 
 /// The tunnel of `node` tells of a connection between the pods by mutual TLS.
