@@ -95,6 +95,11 @@ pub(super) fn strict(kubectl: &Kubectl) -> Result<()> {
 
 /// Takes the mesh away: its pods talk on in plaintext, with everybody.
 pub(super) fn uninstall(kubectl: &Kubectl, layout: &Layout) -> Result<()> {
+    let mut leave = helm(layout)?;
+    leave.args(["upgrade", "warren", "--reuse-values", "--set", "leave=true"]);
+    leave.arg(Path::new(CHARTS).join("mesh"));
+    leave.args(["--namespace", SYSTEM, "--wait", "--timeout", "120s"]);
+    program::output(&mut leave)?;
     for release in ["warren", "warren-crds"] {
         let mut command = helm(layout)?;
         command.args(["uninstall", release, "--namespace", SYSTEM]);
