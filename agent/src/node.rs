@@ -139,6 +139,7 @@ impl<K: Kernel> Node<K> {
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
             Input::Cni(request, reply) => self.cni(*request, reply, now),
+            Input::Found(request) => self.found(*request),
             Input::Opened(number, result) => self.opened(number, result, now),
             Input::Listening(number, result) => self.listening(number, result, now),
             Input::TunnelUp { link, instance } => self.tunnel_up(link, instance, now),
