@@ -153,7 +153,7 @@ fn access_line(kubectl: &Kubectl, from: &Pod, to: &Pod, node: &str) -> Result<()
         format!("{}:", from.address),
         format!("{}:8080", to.address),
         "spiffe://cluster.local/ns/meshed/sa/default".to_owned(),
-        "security=\"mutual_tls\"".to_owned(),
+        "security=mutual_tls".to_owned(),
     ];
     let line = format!("a line with {wanted:?} in the log of {tunnel}");
     wait::until(&line, SOON, &[], || {
