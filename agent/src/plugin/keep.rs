@@ -14,6 +14,9 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Pause after a change: installers that write in place are not done at once.
 const SETTLE: Duration = Duration::from_millis(50);
 
+/// Pause after a failure, whose traces are changes as well.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
 /// Installs and repairs until the task is dropped. `repaired` is told of every change: pods may have started without us.
 pub async fn keep(plugin: Plugin, repaired: Arc<Notify>) {
     let (events, mut changes) = mpsc::channel(1);
@@ -24,6 +27,7 @@ pub async fn keep(plugin: Plugin, repaired: Arc<Notify>) {
             watcher = watch(plugin.conf_dir(), events.clone());
         }
         let again = plugin.clone();
+        let mut pause = SETTLE;
         match tokio::task::spawn_blocking(move || again.install()).await {
             Ok(Ok(done)) if done.any() => {
                 said = None;
@@ -31,11 +35,14 @@ pub async fn keep(plugin: Plugin, repaired: Arc<Notify>) {
                 repaired.notify_one();
             }
             Ok(Ok(_)) => said = None,
-            Ok(Err(error)) => complain(&error, &mut said),
+            Ok(Err(error)) => {
+                complain(&error, &mut said);
+                pause = AFTER_FAILURE;
+            }
             Err(_) => return,
         }
         if tokio::time::timeout(LOOK, changes.recv()).await.is_ok() {
-            tokio::time::sleep(SETTLE).await;
+            tokio::time::sleep(pause).await;
             // What came meanwhile is seen by the look that follows.
             while changes.try_recv().is_ok() {}
         } else if !plugin.conf_dir().is_dir() {
