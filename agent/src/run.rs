@@ -303,7 +303,7 @@ async fn read_events(
 
 async fn watch_cgroups(
     settings: Settings,
-    found: watch::Receiver<Option<PathBuf>>,
+    mut found: watch::Receiver<Option<PathBuf>>,
     inputs: mpsc::Sender<Input>,
 ) {
     let mut before = None;
@@ -312,13 +312,17 @@ async fn watch_cgroups(
     let mut said = None;
     let mut interval = tokio::time::interval(CGROUP_CHECK);
     loop {
-        interval.tick().await;
+        // A tunnel in a new pod is a stranger to the kernel programs until they know its cgroup.
+        tokio::select! {
+            _ = interval.tick() => {}
+            Ok(()) = found.changed() => {}
+        }
         if settings.kubelet_cgroup.is_none() && looks.is_multiple_of(KUBELET_LOOK) {
             // One that restarts is not seen for a moment.
             kubelet = look_for_kubelet(&settings, &mut said).or(kubelet);
         }
         looks = looks.wrapping_add(1);
-        let tunnel = tunnel_cgroup(&settings, found.borrow().clone());
+        let tunnel = tunnel_cgroup(&settings, found.borrow_and_update().clone());
         let now = (
             cgroup::id_of(tunnel.as_deref()),
             cgroup::id_of(kubelet.as_deref()),

@@ -103,6 +103,7 @@ pub(super) fn uninstall(kubectl: &Kubectl, layout: &Layout) -> Result<()> {
     for release in ["warren", "warren-crds"] {
         let mut command = helm(layout)?;
         command.args(["uninstall", release, "--namespace", SYSTEM]);
+        command.args(["--cascade", "foreground"]);
         program::output(command.args(["--wait", "--timeout", "120s"]))?;
     }
     let pods = pods(kubectl)?;
