@@ -168,12 +168,12 @@ fn serve_sockets(
     let cni_sock = settings.run_dir.join("cni.sock");
     let serve = cni::serve(&cni_sock, inputs.clone());
     tokio::spawn(serve.with_context(|| cni_sock.display().to_string())?);
-    let (agent_sock, cgroup) = (settings.run_dir.join("agent.sock"), settings.cgroup.clone());
+    let agent_sock = settings.run_dir.join("agent.sock");
     tokio::spawn(tunnel::serve(
         &agent_sock,
         inputs.clone(),
         outbox.clone(),
-        cgroup,
+        tunnel_places(settings),
         found,
     )?);
     Ok(tunnel_cgroup)
@@ -303,26 +303,23 @@ async fn read_events(
 
 async fn watch_cgroups(
     settings: Settings,
-    mut found: watch::Receiver<Option<PathBuf>>,
+    found: watch::Receiver<Option<PathBuf>>,
     inputs: mpsc::Sender<Input>,
 ) {
     let mut before = None;
     let mut kubelet = settings.kubelet_cgroup.clone();
     let mut looks = 0u32;
     let mut said = None;
+    let places = tunnel_places(&settings);
     let mut interval = tokio::time::interval(CGROUP_CHECK);
     loop {
-        // A tunnel in a new pod is a stranger to the kernel programs until they know its cgroup.
-        tokio::select! {
-            _ = interval.tick() => {}
-            Ok(()) = found.changed() => {}
-        }
+        interval.tick().await;
         if settings.kubelet_cgroup.is_none() && looks.is_multiple_of(KUBELET_LOOK) {
             // One that restarts is not seen for a moment.
             kubelet = look_for_kubelet(&settings, &mut said).or(kubelet);
         }
         looks = looks.wrapping_add(1);
-        let tunnel = tunnel_cgroup(&settings, found.borrow_and_update().clone());
+        let tunnel = places.of(found.borrow().clone());
         let now = (
             cgroup::id_of(tunnel.as_deref()),
             cgroup::id_of(kubelet.as_deref()),
@@ -366,14 +363,11 @@ fn look_for_kubelet(settings: &Settings, said: &mut Option<String>) -> Option<Pa
     }
 }
 
-/// The cgroup of the tunnel that is connected, if it is the given one or below it: the kernel programs compare exactly.
-fn tunnel_cgroup(settings: &Settings, found: Option<PathBuf>) -> Option<PathBuf> {
-    let Some(given) = &settings.tunnel_cgroup else {
-        return found;
-    };
-    found
-        .filter(|f| f.starts_with(given))
-        .or_else(|| Some(given.clone()))
+fn tunnel_places(settings: &Settings) -> tunnel::Places {
+    tunnel::Places {
+        anchor: settings.cgroup.clone(),
+        given: settings.tunnel_cgroup.clone(),
+    }
 }
 
 /// Binds a Unix socket with mode 0600, in place of one that an earlier process left.

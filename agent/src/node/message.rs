@@ -38,6 +38,8 @@ pub enum Input {
         link: u64,
         /// Names the process.
         instance: String,
+        /// Id of its cgroup, 0 where it is not known.
+        cgroup: u64,
     },
     /// A tunnel's connection ended.
     TunnelDown {
