@@ -153,9 +153,7 @@ impl<K: Kernel> Node<K> {
             }
             Err(error) => {
                 let path = pod.record.netns.display().to_string();
-                let why = format!(
-                    "network namespace {path}: {error}; does the path exist in the agent's mount namespace?"
-                );
+                let why = format!("network namespace {path}: {error}; {}", missing(&error));
                 tracing::warn!(workload = %uid, "{why}");
                 for waiter in pod.waiters.drain(..) {
                     let _ = waiter.reply.send(Answer::failed(why.clone()));
@@ -190,6 +188,15 @@ impl<K: Kernel> Node<K> {
             self.answers.forget(pod.record.number);
             self.names.retire(pod.record.number);
         }
+    }
+}
+
+/// What to look at when a network namespace cannot be opened.
+fn missing(error: &io::Error) -> &'static str {
+    if error.raw_os_error() == Some(libc::EINVAL) {
+        "what is there is no network namespace: the agent has to see the host's later mounts (mountPropagation HostToContainer)"
+    } else {
+        "does the path exist in the agent's mount namespace?"
     }
 }
 
