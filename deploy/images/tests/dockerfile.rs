@@ -29,7 +29,7 @@ fn every_image_has_a_stage_like_it() {
             component.kernel_object,
             "{name}"
         );
-        for also in component.also {
+        if let Some(also) = component.also {
             assert!(stage.contains(&format!("/programs/{also} ")), "{name}");
         }
         let user = format!("USER {}", component.user);
