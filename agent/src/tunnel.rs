@@ -74,7 +74,9 @@ impl Outbox {
         let had = !old.pods.is_empty();
         for uid in old.pods {
             // One that does not read is disconnected anyway.
-            let _ = old.queue.try_send((ToTunnel::RemovePod { uid }, Vec::new()));
+            let _ = old
+                .queue
+                .try_send((ToTunnel::RemovePod { uid }, Vec::new()));
         }
         had
     }
