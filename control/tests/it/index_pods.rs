@@ -180,14 +180,6 @@ fn health_follows_readiness_and_deletion() {
 }
 
 #[test]
-fn a_pod_without_an_address_is_not_there_yet() {
-    let mut world = World::new(&pod("shop", "p", "p", "", 80));
-    assert!(world.workloads.is_empty());
-    world.apply(&pod("shop", "p", "p", "10.0.0.1", 80));
-    assert_eq!(world.workloads.len(), 1);
-}
-
-#[test]
 fn mapped_addresses_are_plain_ones() {
     let world = World::new(&pod("shop", "p", "p", "::ffff:10.0.0.1", 80));
     assert_eq!(
