@@ -305,6 +305,10 @@ fn config(settings: &Settings) -> ConfigView {
         ),
         ("add-wait".to_owned(), json!(format!("{:?}", s.add_wait))),
         ("exempt-namespace".to_owned(), json!(s.exempt_namespaces)),
+        ("cni-bin-dir".to_owned(), json!(s.cni_bin_dir)),
+        ("cni-conf-dir".to_owned(), json!(s.cni_conf_dir)),
+        ("cni-remove-on-exit".to_owned(), json!(s.cni_remove_on_exit)),
+        ("pod-logs-dir".to_owned(), json!(s.pod_logs_dir)),
         (
             "access-log".to_owned(),
             json!(format!("{:?}", s.access_log).to_lowercase()),

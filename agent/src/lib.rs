@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! xDS --Update----> +------+ --maps, links--> kernel
-//! cni.sock -------> | Node | --add_pod------> tunnel (agent.sock)
+//! cni.sock, scan -> | Node | --add_pod------> tunnel (agent.sock)
 //! ring buffer ----> +------+ --SOCK_DESTROY-> flows that are now denied
 //!                       `--names--> accounting --> metrics, access log
 //! ```
@@ -17,8 +17,10 @@ pub mod cni;
 pub mod kernel;
 pub mod netns;
 pub mod node;
+pub mod plugin;
 pub mod pods;
 pub mod run;
+pub mod scan;
 pub mod settings;
 pub mod sockdiag;
 pub mod tunnel;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use warren_admin::arguments;
 use warren_agent::bpf::{cleanup, requirements};
-use warren_agent::settings::{Cli, Command, Settings};
+use warren_agent::plugin::Plugin;
+use warren_agent::settings::{Cli, CniCommand, Command, Settings};
 
 fn main() -> ExitCode {
     let cli: Cli = match arguments::parse() {
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Some(Command::Check) => check(&cli.settings),
+        Some(Command::Cni(command)) => cni(command, &cli.settings),
         _ if cli.settings.problem().is_some() => {
             arguments::refuse::<Cli>(&cli.settings.problem().unwrap_or_default())
         }
@@ -48,6 +50,23 @@ fn clean(settings: &Settings) -> ExitCode {
     match cleanup(&settings.pins()) {
         Ok(removed) => {
             println!("removed {removed} pins below {}", settings.pins().display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn cni(command: CniCommand, settings: &Settings) -> ExitCode {
+    let Some(plugin) = Plugin::new(settings) else {
+        return arguments::refuse::<Cli>("--cni-bin-dir and --cni-conf-dir are needed");
+    };
+    let result = match command {
+        CniCommand::Install => plugin.want().and_then(|()| plugin.install()),
+        CniCommand::Uninstall => plugin.uninstall(),
+    };
+    match result {
+        Ok(done) => {
+            println!("{}", done.in_words(command));
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error.to_string()),

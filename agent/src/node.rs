@@ -139,9 +139,14 @@ impl<K: Kernel> Node<K> {
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
             Input::Cni(request, reply) => self.cni(*request, reply, now),
+            Input::Found(request) => self.found(*request),
             Input::Opened(number, result) => self.opened(number, result, now),
             Input::Listening(number, result) => self.listening(number, result, now),
-            Input::TunnelUp { link, instance } => self.tunnel_up(link, instance, now),
+            Input::TunnelUp {
+                link,
+                instance,
+                cgroup,
+            } => self.tunnel_up(link, instance, cgroup, now),
             Input::TunnelDown { link } => self.tunnel_down(link, now),
             Input::FromTunnel { link, message, fds } => self.hear(link, message, fds, now),
             Input::Xds(update) => self.apply(*update, now),

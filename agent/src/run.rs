@@ -11,7 +11,7 @@ use anyhow::Context;
 use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use warren_admin::LogHandle;
 use warren_api::channel::Target;
 use warren_api::xds::{self, NodeInfo};
@@ -23,10 +23,11 @@ use crate::admin::{self, Sources};
 use crate::bpf::{self, Loaded, Maps, Pins, mount, requirements};
 use crate::netns::{self, Netns};
 use crate::node::{Input, Leftover, Node, Options};
+use crate::plugin::Plugin;
 use crate::pods::store;
 use crate::settings::{Settings, Switch};
 use crate::tunnel::{self, Outbox};
-use crate::{cgroup, cni};
+use crate::{cgroup, cni, plugin, scan};
 
 mod effects;
 
@@ -52,6 +53,7 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
         version = warren_admin::VERSION,
         "warren-agent starts"
     );
+    let remove_on_exit = settings.cni_remove_on_exit;
     let (loaded, pins) = prepare(&settings)?;
     let mut registry = Registry::default();
     warren_admin::process::register(&mut registry);
@@ -85,6 +87,7 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
         tunnel_cgroup,
         inputs.clone(),
     ));
+    let plugin = keep_pods(&settings, &inputs)?;
     let sources = Sources {
         inputs: inputs.clone(),
         mesh,
@@ -106,9 +109,38 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
         () = drive(node, inbox, hands, metrics) => anyhow::bail!("the node's task has ended"),
         signal = warren_admin::shutdown::requested() => {
             tracing::info!(signal = signal?, "stopping; everything in the kernel stays as it is");
-            Ok(())
         }
     }
+    match plugin.filter(|_| remove_on_exit) {
+        Some(plugin) => remove(plugin).await,
+        None => Ok(()),
+    }
+}
+
+/// Keeps the CNI plugin in place and looks for pods that it did not tell of, where the settings want it.
+fn keep_pods(settings: &Settings, inputs: &mpsc::Sender<Input>) -> anyhow::Result<Option<Plugin>> {
+    let repaired = Arc::new(Notify::new());
+    let plugin = Plugin::new(settings);
+    if let Some(plugin) = &plugin {
+        plugin.want()?;
+        tokio::spawn(plugin::keep(plugin.clone(), repaired.clone()));
+    }
+    if let Some(logs) = &settings.pod_logs_dir {
+        let scan = scan::Scan {
+            logs: logs.clone(),
+            host: settings.host_netns_path(),
+            interval: settings.pod_scan_interval,
+        };
+        tokio::spawn(scan::run(scan, inputs.clone(), repaired));
+    }
+    Ok(plugin)
+}
+
+/// By the word that it is not wanted, which the task that keeps it obeys.
+async fn remove(plugin: Plugin) -> anyhow::Result<()> {
+    let removed = tokio::task::spawn_blocking(move || plugin.uninstall()).await??;
+    tracing::info!(networks = ?removed.networks, "the CNI plugin was taken away");
+    Ok(())
 }
 
 /// What has to be there before anything runs: requirements, directories, limits, the loaded object.
@@ -136,12 +168,12 @@ fn serve_sockets(
     let cni_sock = settings.run_dir.join("cni.sock");
     let serve = cni::serve(&cni_sock, inputs.clone());
     tokio::spawn(serve.with_context(|| cni_sock.display().to_string())?);
-    let (agent_sock, cgroup) = (settings.run_dir.join("agent.sock"), settings.cgroup.clone());
+    let agent_sock = settings.run_dir.join("agent.sock");
     tokio::spawn(tunnel::serve(
         &agent_sock,
         inputs.clone(),
         outbox.clone(),
-        cgroup,
+        tunnel_places(settings),
         found,
     )?);
     Ok(tunnel_cgroup)
@@ -277,14 +309,17 @@ async fn watch_cgroups(
     let mut before = None;
     let mut kubelet = settings.kubelet_cgroup.clone();
     let mut looks = 0u32;
+    let mut said = None;
+    let places = tunnel_places(&settings);
     let mut interval = tokio::time::interval(CGROUP_CHECK);
     loop {
         interval.tick().await;
         if settings.kubelet_cgroup.is_none() && looks.is_multiple_of(KUBELET_LOOK) {
-            kubelet = cgroup::find_kubelet(&settings.cgroup);
+            // One that restarts is not seen for a moment.
+            kubelet = look_for_kubelet(&settings, &mut said).or(kubelet);
         }
         looks = looks.wrapping_add(1);
-        let tunnel = tunnel_cgroup(&settings, found.borrow().clone());
+        let tunnel = places.of(found.borrow().clone());
         let now = (
             cgroup::id_of(tunnel.as_deref()),
             cgroup::id_of(kubelet.as_deref()),
@@ -306,14 +341,33 @@ async fn watch_cgroups(
     }
 }
 
-/// The cgroup of the tunnel that is connected, if it is the given one or below it: the kernel programs compare exactly.
-fn tunnel_cgroup(settings: &Settings, found: Option<PathBuf>) -> Option<PathBuf> {
-    let Some(given) = &settings.tunnel_cgroup else {
-        return found;
-    };
-    found
-        .filter(|f| f.starts_with(given))
-        .or_else(|| Some(given.clone()))
+/// The kubelet's cgroup; what is in the way is said once.
+fn look_for_kubelet(settings: &Settings, said: &mut Option<String>) -> Option<PathBuf> {
+    match cgroup::find_kubelet(&settings.cgroup, &settings.host_netns_path()) {
+        Ok(found) => {
+            if said.as_deref() != found.to_str() {
+                tracing::info!(cgroup = %found.display(), "the kubelet was found");
+                *said = found.to_str().map(str::to_owned);
+            }
+            Some(found)
+        }
+        Err(why) => {
+            if said.as_ref() != Some(&why) {
+                tracing::warn!(
+                    "the kubelet's cgroup is not known, so its probes of pods in the mesh count as plaintext: {why}"
+                );
+                *said = Some(why);
+            }
+            None
+        }
+    }
+}
+
+fn tunnel_places(settings: &Settings) -> tunnel::Places {
+    tunnel::Places {
+        anchor: settings.cgroup.clone(),
+        given: settings.tunnel_cgroup.clone(),
+    }
 }
 
 /// Binds a Unix socket with mode 0600, in place of one that an earlier process left.

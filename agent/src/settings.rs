@@ -27,6 +27,18 @@ pub enum Command {
     Cleanup,
     /// Check what this machine must have.
     Check,
+    /// The CNI plugin on this node's disk.
+    #[command(subcommand)]
+    Cni(CniCommand),
+}
+
+/// What to do with the CNI plugin, where --cni-bin-dir and --cni-conf-dir say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum CniCommand {
+    /// Put it into the node's network, as an agent that starts does.
+    Install,
+    /// Take it away, and leave the files as they were. A running agent does not put it back.
+    Uninstall,
 }
 
 /// On or off.
@@ -55,7 +67,7 @@ pub struct Settings {
     /// The tunnel's cgroup; without it, the one of the process that connects to the node socket.
     #[arg(long, env = "WARREN_TUNNEL_CGROUP")]
     pub tunnel_cgroup: Option<PathBuf>,
-    /// The kubelet's cgroup; without it, that of the only process named `kubelet`.
+    /// The kubelet's cgroup; without it, that of the process named `kubelet`, or of the service of that name.
     #[arg(long, env = "WARREN_KUBELET_CGROUP")]
     pub kubelet_cgroup: Option<PathBuf>,
     /// Where maps and links are pinned; /sys/fs/bpf/warren/NODE by default.
@@ -83,7 +95,12 @@ pub struct Settings {
     #[arg(long, env = "WARREN_HOST_NETNS")]
     pub host_netns: Option<PathBuf>,
     /// Directory of sockets and of the remembered pods.
-    #[arg(long, env = "WARREN_RUN_DIR", default_value = "/run/warren")]
+    #[arg(
+        long,
+        env = "WARREN_RUN_DIR",
+        global = true,
+        default_value = "/run/warren"
+    )]
     pub run_dir: PathBuf,
     /// Where metrics are served, besides RUN/agent-admin.sock.
     #[arg(long, env = "WARREN_METRICS_ADDR")]
@@ -102,16 +119,38 @@ pub struct Settings {
     #[arg(long, env = "WARREN_TUNNEL_WAIT", default_value = "10s", value_parser = duration)]
     pub tunnel_wait: Duration,
     /// How long a CNI ADD waits for controller and tunnel.
-    #[arg(long, env = "WARREN_ADD_WAIT", default_value = "9s", value_parser = duration)]
+    #[arg(long, env = "WARREN_ADD_WAIT", global = true, default_value = "9s", value_parser = duration)]
     pub add_wait: Duration,
-    /// Namespace whose pods start while the controller is away; may be repeated, or separated by commas.
+    /// Namespace whose pods start while controller or tunnel are away; may be repeated, or separated by commas.
     #[arg(
         long = "exempt-namespace",
         env = "WARREN_EXEMPT_NAMESPACE",
+        global = true,
         value_delimiter = ',',
         default_value = "kube-system,warren-system"
     )]
     pub exempt_namespaces: Vec<String>,
+    /// The host's folder of CNI programs. With --cni-conf-dir, the agent installs its plugin and keeps it in place.
+    #[arg(long, env = "WARREN_CNI_BIN_DIR", global = true)]
+    pub cni_bin_dir: Option<PathBuf>,
+    /// The host's folder of CNI networks that the container runtime reads, such as /etc/cni/net.d.
+    #[arg(long, env = "WARREN_CNI_CONF_DIR", global = true)]
+    pub cni_conf_dir: Option<PathBuf>,
+    /// The plugin to install; `warren-cni` beside this binary by default.
+    #[arg(long, env = "WARREN_CNI_PLUGIN", global = true)]
+    pub cni_plugin: Option<PathBuf>,
+    /// The CNI socket's path on the host; RUN/cni.sock by default.
+    #[arg(long, env = "WARREN_CNI_SOCKET", global = true)]
+    pub cni_socket: Option<PathBuf>,
+    /// Take the plugin away when the agent is asked to end. Pods that start before the next agent then start outside the mesh.
+    #[arg(long, env = "WARREN_CNI_REMOVE_ON_EXIT")]
+    pub cni_remove_on_exit: bool,
+    /// The kubelet's folder of pod logs, /var/log/pods on most nodes: with it, the agent finds pods that were here before it.
+    #[arg(long, env = "WARREN_POD_LOGS_DIR")]
+    pub pod_logs_dir: Option<PathBuf>,
+    /// How often it looks for pods that no CNI ADD told of.
+    #[arg(long, env = "WARREN_POD_SCAN_INTERVAL", default_value = "30s", value_parser = duration)]
+    pub pod_scan_interval: Duration,
     /// How the access log of direct flows is written to standard output.
     #[arg(long, env = "WARREN_ACCESS_LOG", default_value = "text")]
     pub access_log: Format,
@@ -156,12 +195,34 @@ impl Settings {
             .unwrap_or_else(|| self.run_dir.join("root-cert.pem"))
     }
 
+    /// The CNI plugin to install.
+    pub fn cni_source(&self) -> PathBuf {
+        let beside = || {
+            std::env::current_exe()
+                .unwrap_or_default()
+                .with_file_name(crate::plugin::NAME)
+        };
+        self.cni_plugin.clone().unwrap_or_else(beside)
+    }
+
+    /// The host's network namespace.
+    pub fn host_netns_path(&self) -> PathBuf {
+        let own = || PathBuf::from("/proc/self/ns/net");
+        self.host_netns.clone().unwrap_or_else(own)
+    }
+
     /// What is wrong with them, if anything is.
     pub fn problem(&self) -> Option<String> {
         if self.node.is_empty() && self.pin_dir.is_none() {
             return Some(
                 "--node is needed: the name of this node, as the controller knows it".into(),
             );
+        }
+        if self.cni_bin_dir.is_some() != self.cni_conf_dir.is_some() {
+            return Some("--cni-bin-dir and --cni-conf-dir are needed together".into());
+        }
+        if self.pod_scan_interval < Duration::from_secs(1) {
+            return Some("--pod-scan-interval has to be 1s or more".into());
         }
         if self.node.contains('/') {
             return Some(format!("--node `{}` is no name of a node", self.node));
@@ -214,5 +275,31 @@ mod tests {
         let cli = Cli::try_parse_from(["warren-agent", "cleanup", "--node", "a"]).unwrap();
         assert!(matches!(cli.command, Some(Command::Cleanup)));
         assert_eq!(cli.settings.node, "a");
+    }
+
+    #[test]
+    fn the_plugin_needs_both_folders() {
+        let parse = |more: &[&str]| {
+            let all = ["warren-agent", "--node", "a"].iter().chain(more);
+            Cli::try_parse_from(all).unwrap()
+        };
+        let one = parse(&["--cni-bin-dir", "/opt/cni/bin"]);
+        assert!(one.settings.problem().unwrap().contains("--cni-conf-dir"));
+        let both = [
+            "cni",
+            "uninstall",
+            "--cni-bin-dir",
+            "/b",
+            "--cni-conf-dir",
+            "/c",
+        ];
+        let both = parse(&both);
+        assert_eq!(both.settings.problem(), None);
+        assert!(matches!(
+            both.command,
+            Some(Command::Cni(CniCommand::Uninstall))
+        ));
+        let often = parse(&["--pod-scan-interval", "10ms"]);
+        assert!(often.settings.problem().is_some());
     }
 }

@@ -1,5 +1,7 @@
-//! The agent's end of the node socket: one tunnel at a time, a newer one in place of an older one.
+//! The agent's end of the node socket: one tunnel at a time, a newer one in place of an older one. An update runs both for a while:
+//! the older one, which tries to come back, is turned away as long as the newer one is there.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,8 +15,15 @@ use warren_api::node::{AgentSocket, Error, Listener, ToAgent, ToTunnel};
 
 use crate::node::Input;
 
+mod turn;
+
+use turn::Turn;
+
 /// How long a tunnel may take to say hello.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
+/// How long a tunnel that is replaced has for what it has accepted and not connected yet: from then on the kernel programs take it for a
+/// stranger. New connections wait in the listeners' queues.
+const HANDOVER: Duration = Duration::from_millis(50);
 /// Messages that may wait for a tunnel that does not read.
 const QUEUE: usize = 1024;
 
@@ -25,33 +34,87 @@ pub type Outgoing = (ToTunnel, Vec<Arc<dyn AsFd + Send + Sync>>);
 #[derive(Clone, Default)]
 pub struct Outbox(Arc<Mutex<Option<Place>>>);
 
-/// The connection that is used, and its queue.
-type Place = (u64, mpsc::Sender<Outgoing>);
+/// The connection that is used.
+struct Place {
+    link: u64,
+    queue: mpsc::Sender<Outgoing>,
+    /// Pods that its tunnel serves.
+    pods: BTreeSet<String>,
+}
 
 impl Outbox {
     /// Queues a message for the connection `link`; drops it if another one is used by now. A tunnel that does not read is
     /// disconnected rather than waited for.
     pub fn send(&self, link: u64, message: Outgoing) {
         let mut place = self.0.lock();
-        let Some((_, queue)) = place.as_ref().filter(|(current, _)| *current == link) else {
+        let Some(current) = place.as_mut().filter(|current| current.link == link) else {
             return;
         };
-        if queue.try_send(message).is_err() {
+        match &message.0 {
+            ToTunnel::AddPod { uid, .. } => drop(current.pods.insert(uid.clone())),
+            ToTunnel::RemovePod { uid } => drop(current.pods.remove(uid)),
+            _ => {}
+        }
+        if current.queue.try_send(message).is_err() {
             tracing::error!("the tunnel does not read its messages: it is disconnected");
             *place = None;
         }
     }
 
-    fn put(&self, link: u64, queue: mpsc::Sender<Outgoing>) {
-        *self.0.lock() = Some((link, queue));
+    /// From now on messages go to `link`. A tunnel that is replaced hears that none of its pods is its own any more; true if one was.
+    fn put(&self, link: u64, queue: mpsc::Sender<Outgoing>) -> bool {
+        let new = Place {
+            link,
+            queue,
+            pods: BTreeSet::new(),
+        };
+        let Some(old) = self.0.lock().replace(new) else {
+            return false;
+        };
+        let had = !old.pods.is_empty();
+        for uid in old.pods {
+            // One that does not read is disconnected anyway.
+            let _ = old
+                .queue
+                .try_send((ToTunnel::RemovePod { uid }, Vec::new()));
+        }
+        had
     }
 
     fn drop_link(&self, link: u64) {
-        let mut place = self.0.lock();
-        if place.as_ref().is_some_and(|(current, _)| *current == link) {
-            *place = None;
-        }
+        self.0.lock().take_if(|current| current.link == link);
     }
+}
+
+/// Where the cgroups of tunnels are.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Where programs are attached.
+    pub anchor: PathBuf,
+    /// The tunnel's cgroup or one above it, where it is given.
+    pub given: Option<PathBuf>,
+}
+
+impl Places {
+    /// The cgroup of the tunnel that is connected, if it is the given one or below it: the kernel programs compare exactly.
+    pub fn of(&self, found: Option<PathBuf>) -> Option<PathBuf> {
+        let Some(given) = &self.given else {
+            return found;
+        };
+        found
+            .filter(|f| f.starts_with(given))
+            .or_else(|| Some(given.clone()))
+    }
+}
+
+/// What the connections of all tunnels have in common.
+#[derive(Clone)]
+struct Shared {
+    node: mpsc::Sender<Input>,
+    outbox: Outbox,
+    places: Places,
+    found: Arc<watch::Sender<Option<PathBuf>>>,
+    turn: Arc<Mutex<Turn>>,
 }
 
 /// Binds `path` and serves tunnels until the task is dropped. `found` is told the cgroup of each tunnel that connects.
@@ -62,20 +125,21 @@ pub fn serve(
     path: &Path,
     node: mpsc::Sender<Input>,
     outbox: Outbox,
-    cgroup: PathBuf,
+    places: Places,
     found: watch::Sender<Option<PathBuf>>,
 ) -> Result<impl Future<Output = ()> + use<>, Error> {
     let listener = Listener::bind(path)?;
-    Ok(accept(listener, node, outbox, cgroup, found))
+    let shared = Shared {
+        node,
+        outbox,
+        places,
+        found: Arc::new(found),
+        turn: Arc::default(),
+    };
+    Ok(accept(listener, shared))
 }
 
-async fn accept(
-    listener: Listener,
-    node: mpsc::Sender<Input>,
-    outbox: Outbox,
-    cgroup: PathBuf,
-    found: watch::Sender<Option<PathBuf>>,
-) {
+async fn accept(listener: Listener, shared: Shared) {
     let mut link = 0;
     loop {
         let socket: AgentSocket = match listener.accept().await {
@@ -87,25 +151,14 @@ async fn accept(
             }
         };
         link += 1;
-        if let Ok(peer) = getsockopt(&socket, PeerCredentials) {
-            let dir = u32::try_from(peer.pid())
-                .ok()
-                .and_then(|pid| crate::cgroup::of_process(pid, &cgroup));
-            found.send_if_modified(|old| {
-                dir.is_some() && std::mem::replace(old, dir.clone()) != dir
-            });
-        }
-        let (node, outbox) = (node.clone(), outbox.clone());
-        tokio::spawn(async move { converse(link, socket, node, outbox).await });
+        let shared = shared.clone();
+        tokio::spawn(async move { converse(link, socket, shared).await });
     }
 }
 
-async fn converse(link: u64, socket: AgentSocket, node: mpsc::Sender<Input>, outbox: Outbox) {
-    let instance = match timeout(HELLO_LIMIT, socket.recv()).await {
-        Ok(Ok(Some((ToAgent::Hello { version, instance }, _)))) => {
-            tracing::info!(version, instance, "a tunnel says hello");
-            instance
-        }
+async fn converse(link: u64, socket: AgentSocket, shared: Shared) {
+    let (version, instance) = match timeout(HELLO_LIMIT, socket.recv()).await {
+        Ok(Ok(Some((ToAgent::Hello { version, instance }, _)))) => (version, instance),
         other => {
             return tracing::warn!(
                 ?other,
@@ -113,18 +166,44 @@ async fn converse(link: u64, socket: AgentSocket, node: mpsc::Sender<Input>, out
             );
         }
     };
+    if !shared.turn.lock().admit(link, &instance) {
+        return tracing::debug!(instance, "a tunnel that was replaced is turned away");
+    }
+    tracing::info!(version, instance, "a tunnel says hello");
     let (queue, messages) = mpsc::channel(QUEUE);
-    outbox.put(link, queue);
-    if node.send(Input::TunnelUp { link, instance }).await.is_err() {
+    if shared.outbox.put(link, queue) {
+        tokio::time::sleep(HANDOVER).await;
+    }
+    let cgroup = shared.cgroup_of(&socket);
+    let up = Input::TunnelUp {
+        link,
+        instance,
+        cgroup,
+    };
+    if shared.node.send(up).await.is_err() {
         return;
     }
     tokio::select! {
         () = write(&socket, messages) => {}
-        () = read(link, &socket, &node) => {}
+        () = read(link, &socket, &shared.node) => {}
     }
-    outbox.drop_link(link);
+    shared.turn.lock().leave(link);
+    shared.outbox.drop_link(link);
     // The node is gone only when the process ends.
-    let _ = node.send(Input::TunnelDown { link }).await;
+    let _ = shared.node.send(Input::TunnelDown { link }).await;
+}
+
+impl Shared {
+    /// The id of the cgroup that the tunnel at the other end is in, 0 where it is not known.
+    fn cgroup_of(&self, socket: &AgentSocket) -> u64 {
+        let peer = getsockopt(socket, PeerCredentials).ok();
+        let dir = peer
+            .and_then(|peer| u32::try_from(peer.pid()).ok())
+            .and_then(|pid| crate::cgroup::of_process(pid, &self.places.anchor));
+        self.found
+            .send_if_modified(|old| dir.is_some() && std::mem::replace(old, dir.clone()) != dir);
+        crate::cgroup::id_of(self.places.of(dir).as_deref())
+    }
 }
 
 async fn write(socket: &AgentSocket, mut messages: mpsc::Receiver<Outgoing>) {
@@ -154,5 +233,40 @@ async fn read(link: u64, socket: &AgentSocket, node: &mpsc::Sender<Input>) {
             }
             Err(error) => return tracing::warn!("{error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(uid: &str) -> Outgoing {
+        let message = ToTunnel::AddPod {
+            uid: uid.into(),
+            netns_cookie: 1,
+            addresses: Vec::new(),
+            listeners: Vec::new(),
+        };
+        (message, Vec::new())
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_that_is_replaced_is_told_to_let_its_pods_go() {
+        let outbox = Outbox::default();
+        let (old, mut heard) = mpsc::channel(QUEUE);
+        assert!(!outbox.put(1, old));
+        outbox.send(1, add("gone"));
+        outbox.send(1, (ToTunnel::RemovePod { uid: "gone".into() }, Vec::new()));
+        outbox.send(1, add("there"));
+        let (new, mut successor) = mpsc::channel(QUEUE);
+        assert!(outbox.put(2, new));
+        outbox.send(1, add("late"));
+        let mut said = Vec::new();
+        while let Some((message, _)) = heard.recv().await {
+            said.push(message);
+        }
+        assert_eq!(said.len(), 4, "then its connection ends: {said:?}");
+        assert!(matches!(&said[3], ToTunnel::RemovePod { uid } if uid == "there"));
+        assert!(successor.try_recv().is_err());
     }
 }

@@ -101,12 +101,23 @@ pub fn routes(sources: Sources, registry: Arc<Registry>, log: LogHandle) -> Admi
             let view = ConfigView(config.settings.clone());
             async move { view }
         })
-        .ready(move || match *ready.synced.borrow() {
-            true => Ok(()),
-            false => Err("the source was not read yet".into()),
-        })
+        .ready(move || has_read(&ready.synced))
         .metrics(registry)
         .log_level(log)
+}
+
+/// What anybody may ask: nothing of the model, and nothing can be changed.
+pub fn open_routes(synced: watch::Receiver<bool>, registry: Arc<Registry>) -> Admin {
+    Admin::new("warren-control")
+        .metrics(registry)
+        .ready(move || has_read(&synced))
+}
+
+fn has_read(synced: &watch::Receiver<bool>) -> Result<(), String> {
+    match *synced.borrow() {
+        true => Ok(()),
+        false => Err("the source was not read yet".into()),
+    }
 }
 
 fn component(s: &Sources) -> ComponentStatus {

@@ -218,6 +218,13 @@ impl Parts {
     ) -> anyhow::Result<()> {
         let mut view = settings.view();
         admin::bound(&mut view, "xds", listener.local_addr()?);
+        if let Some(address) = settings.metrics_addr {
+            let bound = admin::open_routes(synced.clone(), registry.clone())
+                .serve_tcp(address)
+                .await
+                .with_context(|| format!("cannot listen on --metrics-addr {address}"))?;
+            admin::bound(&mut view, "metrics", bound);
+        }
         let sources = Sources {
             index: self.index.clone(),
             warnings: self.warnings.clone(),

@@ -61,6 +61,9 @@ pub struct Settings {
     /// Address of metrics and debugging
     #[arg(long, env = "WARREN_DEBUG_ADDR", default_value = "127.0.0.1:15014")]
     pub debug_addr: SocketAddr,
+    /// Address of metrics and readiness alone, for whoever may reach it; without it only --debug-addr has them
+    #[arg(long, env = "WARREN_METRICS_ADDR")]
+    pub metrics_addr: Option<SocketAddr>,
     /// DNS name or IP address in the server's certificate, beside `localhost` and a specific --xds-addr; may be repeated
     #[arg(
         long,
@@ -251,6 +254,7 @@ impl Settings {
             ),
             ("xds-addr", json!(self.xds_addr)),
             ("debug-addr", json!(self.debug_addr)),
+            ("metrics-addr", json!(self.metrics_addr)),
             ("xds-san", json!(self.server_names())),
             ("xds-clients", json!(self.xds_clients)),
             ("tunnel-account", json!(self.tunnel_account)),

@@ -10,6 +10,8 @@ use anyhow::Context as _;
 use crate::run::{cargo, root, run, target};
 use crate::{build, setup};
 
+const REPOSITORY: &str = "warren.dev";
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Cargo profile: `ship` is small and fast, `release` and `dev` are quicker to build
@@ -19,7 +21,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
     /// What the images' names begin with
-    #[arg(long, default_value = "warren.dev")]
+    #[arg(long, default_value = REPOSITORY)]
     repository: String,
     /// The images' tag: the version unless given
     #[arg(long)]
@@ -73,6 +75,20 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Builds every image quickly rather than well, and returns the folder of the archives.
+pub(crate) fn for_tests() -> anyhow::Result<PathBuf> {
+    let output = target().join("test-images");
+    command(&Args {
+        profile: "dev".into(),
+        output: Some(output.clone()),
+        repository: REPOSITORY.into(),
+        tag: None,
+        programs: None,
+        only: Vec::new(),
+    })?;
+    Ok(output)
+}
+
 /// Builds static programs in a target folder of their own, so that ordinary builds keep theirs; returns where they are.
 fn programs(components: &[warren_images::Component], profile: &str) -> anyhow::Result<PathBuf> {
     let folder = target().join("static");
@@ -93,6 +109,9 @@ fn programs(components: &[warren_images::Component], profile: &str) -> anyhow::R
         .env("CARGO_ENCODED_RUSTFLAGS", flags());
     for component in components {
         command.args(["--package", component.package, "--bin", component.binary]);
+        if let Some(also) = component.also {
+            command.args(["--package", also, "--bin", also]);
+        }
     }
     run(&mut command)?;
     // Cargo's name for the folder of the profile `dev`.
@@ -103,7 +122,9 @@ fn programs(components: &[warren_images::Component], profile: &str) -> anyhow::R
 fn copy(components: &[warren_images::Component], from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(to)?;
     for component in components {
-        fs::copy(from.join(component.binary), to.join(component.binary))?;
+        for program in std::iter::once(component.binary).chain(component.also) {
+            fs::copy(from.join(program), to.join(program))?;
+        }
         if component.kernel_object {
             fs::copy(build::object(), to.join("warren-ebpf"))?;
         }

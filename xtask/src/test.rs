@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::build::{EVERYTHING, UNIT_TESTS};
 use crate::run::{binary, cargo, root, run, target};
 use crate::tally::Tally;
-use crate::{build, cgroup, deny, generate, setup};
+use crate::{build, cgroup, deny, generate, images, setup};
 
 /// What the lab and its scenarios run.
 const BINARIES: [&str; 10] = [
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// No scenarios in the lab (no root needed)
     #[arg(long)]
     unit: bool,
-    /// Only the test cluster: it comes up, works, and leaves nothing
+    /// Only the test cluster: it comes up, works, runs the mesh, and leaves nothing
     #[arg(long, conflicts_with_all = ["long", "only", "unit"])]
     cluster: bool,
 }
@@ -56,7 +56,9 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
     if args.cluster {
         setup::cluster()?;
         run(build::like_tests().arg("--bin=warren-cluster"))?;
-        tally.program(Command::new(binary("warren-cluster")).arg("smoke"))?;
+        let mut smoke = Command::new(binary("warren-cluster"));
+        smoke.args(["smoke", "--images"]).arg(images::for_tests()?);
+        tally.program(&mut smoke)?;
     } else {
         setup::all()?;
         everything_else(&mut tally, args)?;

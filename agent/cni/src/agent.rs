@@ -71,6 +71,17 @@ pub fn ask(socket: &Path, request: &Request, limit: Duration) -> Result<Answer, 
     })
 }
 
+/// Whether somebody listens at `socket`; waits at most `limit`, as an agent that hangs may have a full queue.
+pub fn listens(socket: &Path, limit: Duration) -> Result<(), String> {
+    let path = socket.to_owned();
+    let (tx, rx) = mpsc::sync_channel(1);
+    std::thread::spawn(move || tx.send(UnixStream::connect(path).map(drop)));
+    match rx.recv_timeout(limit) {
+        Ok(connected) => connected.map_err(|e| e.to_string()),
+        Err(_) => Err(format!("no connection within {limit:?}")),
+    }
+}
+
 fn encode(request: &Request) -> Result<String, CniError> {
     let line = serde_json::to_string(request).map_err(|e| CniError::decode(e.to_string()))?;
     Ok(line + "\n")

@@ -11,6 +11,8 @@ use crate::error::{CniError, Code};
 
 /// Longest that DEL waits for an agent that is away.
 const DEL_LIMIT: Duration = Duration::from_secs(5);
+/// Longest that STATUS waits: runtimes ask often.
+const STATUS_LIMIT: Duration = Duration::from_secs(2);
 
 /// Does `command` with the configuration `text`; returns what goes to stdout.
 pub fn execute(
@@ -87,15 +89,15 @@ fn del(var: impl Fn(&str) -> Option<String>, text: &str) {
 }
 
 fn status(config: &Config) -> Result<String, CniError> {
-    match std::os::unix::net::UnixStream::connect(&config.socket) {
-        Ok(_) => Ok(String::new()),
+    match agent::listens(&config.socket, STATUS_LIMIT) {
+        Ok(()) => Ok(String::new()),
         Err(e) => {
             let msg = format!(
                 "the Warren agent does not listen on {}; start warren-agent",
                 config.socket.display()
             );
             Err(CniError::new(Code::NotAvailable, msg)
-                .with_details(e.to_string())
+                .with_details(e)
                 .in_version(&config.version))
         }
     }

@@ -15,13 +15,7 @@ use crate::pods::{Pod, Record, Stage, Waiter};
 
 impl<K: Kernel> Node<K> {
     pub(super) fn cni(&mut self, request: Request, reply: oneshot::Sender<Answer>, now: Instant) {
-        let uid = Uid::from(
-            format!(
-                "{}//Pod/{}/{}",
-                self.options.cluster, request.namespace, request.name
-            )
-            .as_str(),
-        );
+        let uid = self.uid_of(&request);
         match request.op {
             Op::Add => self.add(uid, request, reply, now),
             Op::Del => {
@@ -31,6 +25,21 @@ impl<K: Kernel> Node<K> {
             }
             Op::Check => drop(reply.send(self.check(&uid, &request))),
         }
+    }
+
+    /// A running pod was found. One that is known already came by CNI, which knows better; an earlier one of the same name is
+    /// forgotten when its network namespace is gone, and the next scan finds this one again.
+    pub(super) fn found(&mut self, request: Request) {
+        let uid = self.uid_of(&request);
+        if request.problem().is_none() && !self.pods.contains_key(&uid) {
+            tracing::info!(workload = %uid, netns = %request.netns.display(), "found a pod that the CNI did not tell of");
+            self.begin(uid, request, None);
+        }
+    }
+
+    fn uid_of(&self, request: &Request) -> Uid {
+        let (cluster, namespace, name) = (&self.options.cluster, &request.namespace, &request.name);
+        Uid::from(format!("{cluster}//Pod/{namespace}/{name}").as_str())
     }
 
     fn add(&mut self, uid: Uid, request: Request, reply: oneshot::Sender<Answer>, now: Instant) {
@@ -52,6 +61,11 @@ impl<K: Kernel> Node<K> {
             return;
         }
         self.forget(&uid);
+        self.begin(uid, request, Some(waiter));
+    }
+
+    /// Remembers a pod and opens its network namespace.
+    fn begin(&mut self, uid: Uid, request: Request, waiter: Option<Waiter>) {
         let number = self.next_number;
         self.next_number += 1;
         let mut addresses: Vec<_> = request
@@ -71,7 +85,7 @@ impl<K: Kernel> Node<K> {
             addresses,
             enrolled: false,
         });
-        pod.waiters.push(waiter);
+        pod.waiters.extend(waiter);
         self.by_number.insert(number, uid.clone());
         self.pods.insert(uid, pod);
         self.effects.push(Effect::Open(number, request.netns));
@@ -139,9 +153,7 @@ impl<K: Kernel> Node<K> {
             }
             Err(error) => {
                 let path = pod.record.netns.display().to_string();
-                let why = format!(
-                    "network namespace {path}: {error}; does the path exist in the agent's mount namespace?"
-                );
+                let why = format!("network namespace {path}: {error}; {}", missing(&error));
                 tracing::warn!(workload = %uid, "{why}");
                 for waiter in pod.waiters.drain(..) {
                     let _ = waiter.reply.send(Answer::failed(why.clone()));
@@ -176,6 +188,15 @@ impl<K: Kernel> Node<K> {
             self.answers.forget(pod.record.number);
             self.names.retire(pod.record.number);
         }
+    }
+}
+
+/// What to look at when a network namespace cannot be opened.
+fn missing(error: &io::Error) -> &'static str {
+    if error.raw_os_error() == Some(libc::EINVAL) {
+        "what is there is no network namespace: the agent has to see the host's later mounts (mountPropagation HostToContainer)"
+    } else {
+        "does the path exist in the agent's mount namespace?"
     }
 }
 

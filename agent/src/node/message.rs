@@ -26,6 +26,8 @@ pub type NewListeners = Vec<(ListenerKind, IpAddr, OwnedFd)>;
 pub enum Input {
     /// A question on the CNI socket.
     Cni(Box<Request>, oneshot::Sender<Answer>),
+    /// A pod runs here that no question has told of.
+    Found(Box<Request>),
     /// A pod's network namespace was opened, or not.
     Opened(u32, io::Result<Netns>),
     /// A pod's listeners were made, or not.
@@ -36,6 +38,8 @@ pub enum Input {
         link: u64,
         /// Names the process.
         instance: String,
+        /// Id of its cgroup, 0 where it is not known.
+        cgroup: u64,
     },
     /// A tunnel's connection ended.
     TunnelDown {

@@ -149,6 +149,7 @@ impl Rig {
         self.send(Input::TunnelUp {
             link,
             instance: format!("tunnel-{link}"),
+            cgroup: 0,
         });
     }
 

@@ -15,8 +15,10 @@ use crate::pods::Stage;
 const RECOVER_LIMIT: Duration = Duration::from_secs(1);
 
 impl<K: Kernel> Node<K> {
-    pub(super) fn tunnel_up(&mut self, link: u64, instance: String, now: Instant) {
+    pub(super) fn tunnel_up(&mut self, link: u64, instance: String, cgroup: u64, now: Instant) {
         tracing::info!(instance, "tunnel connected");
+        // Before it gets its first pod: to the kernel programs it is a stranger until they know its cgroup.
+        self.cgroups(cgroup, self.config.kubelet_cgroup);
         self.tunnel = Tunnel {
             link: Some(link),
             instance,

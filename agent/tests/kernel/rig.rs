@@ -118,6 +118,7 @@ impl Rig {
         rig.send(Input::TunnelUp {
             link: 1,
             instance: "test".into(),
+            cgroup: 0,
         });
         rig
     }

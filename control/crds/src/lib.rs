@@ -2,7 +2,7 @@
 //! The CustomResourceDefinitions are rendered from these types, never written by hand.
 //!
 //! ```text
-//! AuthorizationPolicy, PeerAuthentication --derive--> render() --> deploy/charts/crds/*.yaml
+//! AuthorizationPolicy, PeerAuthentication --derive--> render() --> deploy/charts/crds/templates/*.yaml
 //!            ^
 //!            +-- deserialised by the controller's sources
 //! ```

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 fn committed() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/charts/crds")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/charts/crds/templates")
 }
 
 /// With `WARREN_UPDATE_GENERATED=1` the files are written first.
@@ -18,7 +18,7 @@ fn committed_files_are_up_to_date() {
         }
     }
     let mut names: Vec<String> = std::fs::read_dir(&dir)
-        .expect("deploy/charts/crds exists")
+        .expect("deploy/charts/crds/templates exists")
         .map(|e| e.expect("entry").file_name().into_string().expect("UTF-8"))
         .collect();
     names.sort();

@@ -18,7 +18,7 @@ use crate::warning::Warning;
 /// What a pod amounts to.
 #[derive(Debug, Default)]
 pub(super) struct Derived {
-    /// None while it has no address.
+    /// None before a node has taken it.
     pub workload: Option<Workload>,
     /// Policies that it names.
     pub attached: Attached,
@@ -41,7 +41,9 @@ impl Index {
     }
 
     pub(super) fn derive_pod(&self, id: &Id) -> Derived {
-        let Some(pod) = self.store.pods.get(id).filter(|p| !p.ips.is_empty()) else {
+        // Its node's agent has to know a pod that has no address yet: it gets one only once the agent has let it in.
+        let placed = |p: &&Arc<Pod>| !p.ips.is_empty() || !p.node.is_empty();
+        let Some(pod) = self.store.pods.get(id).filter(placed) else {
             return Derived::default();
         };
         let namespace = self.store.namespace(&id.namespace);

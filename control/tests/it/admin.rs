@@ -1,5 +1,7 @@
 //! The admin surface and the command line of the real binary.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 
 use warren_admin::types::{CertView, ConfigView, PolicyView, ServiceView, WorkloadView};
@@ -62,6 +64,37 @@ async fn shows_what_the_controller_knows() {
     ] {
         assert!(metrics.contains(name), "{name}: {metrics}");
     }
+}
+
+#[tokio::test]
+async fn the_open_address_tells_metrics_and_readiness_and_nothing_else() {
+    let c = Controller::start(&[], &["--metrics-addr", "127.0.0.1:0"]).await;
+    let config: ConfigView = c.get("/config").await;
+    let address = config.0["bound-metrics"].as_str().expect("an address");
+    let cases = [
+        ("GET /metrics", 200),
+        ("GET /ready", 200),
+        ("GET /workloads", 404),
+        ("GET /config", 404),
+        ("PUT /log-level", 404),
+    ];
+    for (question, expected) in cases {
+        let answer = ask(address, question);
+        let line = answer.lines().next().unwrap_or_default();
+        assert!(line.contains(&expected.to_string()), "{question}: {answer}");
+    }
+}
+
+fn ask(address: &str, question: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    write!(
+        stream,
+        "{question} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    )
+    .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
 }
 
 #[test]

@@ -119,6 +119,23 @@ fn labelling_a_running_namespace_changes_its_pods_and_nothing_else() {
     assert!(!world.pod("shop/a").is_enrolled());
 }
 
+/// An address is the last thing that a pod gets before it starts, and it gets it from a plugin that waits for the mesh.
+#[test]
+fn a_pod_is_known_as_soon_as_it_has_a_node() {
+    let whole = pod("shop", "p", "p", "10.0.0.1", 80);
+    let placed = whole.split("status:").next().expect("spec").to_owned();
+    let mut world = World::new(&(meshed("shop") + &placed.replace("  nodeName: a\n", "")));
+    assert!(!world.workloads.contains_key("Kubernetes//Pod/shop/p"));
+    world.apply(&placed);
+    let w = world.pod("shop/p");
+    assert!(w.is_enrolled() && w.addresses.is_empty() && w.health == Health::Unhealthy);
+    world.apply(&whole);
+    let w = world.pod("shop/p");
+    assert_eq!((w.addresses.len(), w.health), (1, Health::Healthy));
+    world.delete(&whole);
+    assert!(!world.workloads.contains_key("Kubernetes//Pod/shop/p"));
+}
+
 #[test]
 fn host_network_pods_are_known_and_never_captured() {
     let text = pod("shop", "p", "p", "192.168.0.1", 80)
@@ -160,14 +177,6 @@ fn health_follows_readiness_and_deletion() {
             "{phase}: {delta:?}"
         );
     }
-}
-
-#[test]
-fn a_pod_without_an_address_is_not_there_yet() {
-    let mut world = World::new(&pod("shop", "p", "p", "", 80));
-    assert!(world.workloads.is_empty());
-    world.apply(&pod("shop", "p", "p", "10.0.0.1", 80));
-    assert_eq!(world.workloads.len(), 1);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The mesh's own images: one static program each.
+//! The mesh's own images: one static program each, and what it needs beside itself.
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,8 @@ pub struct Component {
     pub package: &'static str,
     /// Whether the kernel object goes along: the agent looks for it beside itself.
     pub kernel_object: bool,
+    /// Another program that goes along: what the agent installs on its node.
+    pub also: Option<&'static str>,
     /// Needs neither root nor anything of root's: `uid:gid` to run as.
     pub user: &'static str,
 }
@@ -30,12 +32,14 @@ pub fn components() -> &'static [Component] {
             binary: name,
             package: name,
             kernel_object: false,
+            also: None,
             user,
         }
     }
     const ALL: &[Component] = &[
         Component {
             kernel_object: true,
+            also: Some("warren-cni"),
             ..component("warren-agent", "")
         },
         component("warren-ztunnel", ""),
@@ -60,6 +64,9 @@ impl Component {
         tree.file("etc/passwd", 0o644, bytes(PASSWD));
         tree.file("etc/group", 0o644, bytes(GROUP));
         tree.file(&program, 0o755, Source::Path(folder.join(self.binary)));
+        if let Some(also) = self.also {
+            tree.file(also, 0o755, Source::Path(folder.join(also)));
+        }
         if self.kernel_object {
             tree.file("warren-ebpf", 0o644, Source::Path(PathBuf::from(object)));
         }

@@ -29,6 +29,9 @@ fn every_image_has_a_stage_like_it() {
             component.kernel_object,
             "{name}"
         );
+        if let Some(also) = component.also {
+            assert!(stage.contains(&format!("/programs/{also} ")), "{name}");
+        }
         let user = format!("USER {}", component.user);
         assert_eq!(has(&user), !component.user.is_empty(), "{name}");
     }

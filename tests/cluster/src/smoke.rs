@@ -14,6 +14,7 @@ use crate::workload_image::{self, WORKLOAD};
 use crate::{binaries, interrupt, out, remove, wait};
 
 mod checks;
+mod mesh;
 mod mesh_images;
 
 const DEFAULT_NAME: &str = "smoke";
@@ -24,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub struct SmokeArgs {
     #[command(flatten)]
     up: UpArgs,
-    /// Also start the mesh's images, archives in this folder
+    /// Also try the mesh on it, with the images whose archives are in this folder
     #[arg(long, value_name = "FOLDER")]
     images: Option<PathBuf>,
     /// Leave the cluster up
@@ -140,12 +141,26 @@ fn tried(tally: &mut Tally, args: &SmokeArgs, layout: &Layout) {
         tally.step("the mesh's images start", || {
             mesh_images::start(&kubectl, layout, folder)
         });
+        with_mesh(tally, &kubectl, layout);
     }
     tally.step("a second cluster of the same name is refused", || {
         refused(args, layout)
     });
     tally.step("a node comes back after a power cut", || {
         checks::power_cut(&kubectl, layout)
+    });
+}
+
+fn with_mesh(tally: &mut Tally, kubectl: &Kubectl, layout: &Layout) {
+    tally.step("helm installs the mesh", || mesh::install(kubectl, layout));
+    tally.step("pods of two nodes talk by mutual TLS", || {
+        mesh::mutual_tls(kubectl)
+    });
+    tally.step("plaintext from outside is refused", || {
+        mesh::strict(kubectl)
+    });
+    tally.step("helm uninstalls the mesh, and pods talk on", || {
+        mesh::uninstall(kubectl, layout)
     });
 }
 

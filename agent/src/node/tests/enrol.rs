@@ -174,6 +174,85 @@ fn a_missing_namespace_is_told_and_nothing_stays() {
 }
 
 #[test]
+fn pods_of_exempt_namespaces_start_while_the_controller_or_the_tunnel_is_away() {
+    let mut rig = Rig::new();
+    let mut known = workload("proxy", "10.0.0.2");
+    (known.uid, known.namespace) = ("c//Pod/kube-system/proxy".into(), "kube-system".into());
+    rig.workloads(vec![known]);
+    let mut waiting: Vec<_> = ["dns", "proxy"]
+        .map(|name| {
+            let (reply, answer) = oneshot::channel();
+            let mut add = request(Op::Add, name, "10.0.0.1");
+            add.namespace = "kube-system".into();
+            rig.send(Input::Cni(Box::new(add), reply));
+            answer
+        })
+        .into();
+    rig.pass(Duration::from_secs(9));
+    assert!(waiting.iter_mut().all(waits));
+    rig.pass(Duration::from_secs(2));
+    for mut answer in waiting {
+        assert_eq!(answer.try_recv().unwrap(), Answer::done(false));
+    }
+}
+
+#[test]
+fn a_pod_that_was_found_is_let_in_like_one_that_was_added() {
+    let mut rig = Rig::new();
+    let found = || Input::Found(Box::new(request(Op::Add, "web", "10.0.0.1")));
+    rig.send(found());
+    assert_eq!(
+        rig.saved.as_ref().unwrap().pods[0].uid,
+        "uid-web",
+        "remembered with the controller down"
+    );
+    let number = rig.number("web");
+    rig.tunnel_up(1);
+    rig.workloads(vec![workload("web", "10.0.0.1")]);
+    rig.ready(1, "web");
+    assert_eq!(rig.node.kernel.pods.len(), 1);
+    rig.send(found());
+    assert_eq!(rig.number("web"), number, "found again, nothing happens");
+    assert_eq!(rig.node.kernel.pods.len(), 1);
+}
+
+#[test]
+fn a_scan_that_is_late_replaces_no_pod_and_one_that_is_wrong_adds_none() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    rig.enrolled("web", "10.0.0.1");
+    let number = rig.number("web");
+    let mut earlier = request(Op::Add, "web", "10.0.0.9");
+    (earlier.uid, earlier.netns) = ("earlier".into(), "/run/netns/earlier".into());
+    rig.send(Input::Found(Box::new(earlier)));
+    assert_eq!(rig.number("web"), number);
+    let mut gone = request(Op::Add, "gone", "10.0.0.3");
+    gone.netns = "/run/netns/missing".into();
+    rig.send(Input::Found(Box::new(gone)));
+    let mut bare = request(Op::Add, "bare", "10.0.0.4");
+    bare.addresses.clear();
+    rig.send(Input::Found(Box::new(bare)));
+    assert_eq!(rig.node.pods.len(), 1);
+}
+
+#[test]
+fn an_add_that_is_repeated_waits_for_the_same_pod() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    let mut first = rig.add("web", "10.0.0.1");
+    let mut second = rig.add("web", "10.0.0.1");
+    rig.workloads(vec![workload("web", "10.0.0.1")]);
+    rig.ready(1, "web");
+    assert_eq!(first.try_recv().unwrap(), Answer::done(true));
+    assert_eq!(second.try_recv().unwrap(), Answer::done(true));
+    assert_eq!(
+        rig.add("web", "10.0.0.1").try_recv().unwrap(),
+        Answer::done(true)
+    );
+    assert_eq!(rig.node.kernel.pods.len(), 1);
+}
+
+#[test]
 fn a_kernel_that_refuses_leaves_the_pod_out_and_it_is_tried_again() {
     let mut rig = Rig::new();
     rig.tunnel_up(1);

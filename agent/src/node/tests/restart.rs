@@ -155,3 +155,20 @@ fn a_pod_whose_namespace_was_replaced_is_let_go() {
     node.restore(changed, |_| Ok(Netns::fake(cookie + 5)), old.now);
     assert!(node.pods.is_empty() && node.kernel.pods.is_empty());
 }
+
+#[test]
+fn a_tunnels_cgroup_is_known_before_it_gets_its_first_pod() {
+    let mut rig = Rig::new();
+    let mut up = |link, cgroup| {
+        let instance = format!("tunnel-{link}");
+        rig.send(Input::TunnelUp {
+            link,
+            instance,
+            cgroup,
+        });
+        rig.node.config.tunnel_cgroup
+    };
+    assert_eq!(up(1, 77), 77);
+    assert_eq!(up(2, 0), 77, "one that cannot be found out changes nothing");
+    assert_eq!(up(3, 78), 78);
+}

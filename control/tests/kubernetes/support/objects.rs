@@ -102,9 +102,12 @@ status:
 
 /// What every test begins with: the controller's namespace and permissions.
 pub async fn install(client: &Client) {
-    let rbac = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/rbac.yaml"));
+    let rbac = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../deploy/charts/mesh/files/control-rbac.yaml"
+    ));
     apply(client, &namespace(SYSTEM).replace("enabled", "disabled")).await;
-    apply(client, &rbac.expect("rbac.yaml")).await;
+    apply(client, &rbac.expect("control-rbac.yaml")).await;
 }
 
 /// Installs our CustomResourceDefinitions and waits until they are served.
