@@ -54,7 +54,8 @@ fn said_at_l4(world: &World) -> Result<()> {
             Ok(())
         })?;
     }
-    Ok(())
+    // The next scenario begins without them.
+    check_open(world)
 }
 
 /// How long a change may take to reach new connections everywhere.
