@@ -133,9 +133,8 @@ async fn a_list_that_breaks_off_is_no_half_model() {
     assert_eq!(watched.next().await, ["+a", "+b"]);
 }
 
-/// As after etcd was restored from a copy: the version that we know lies in the future, for ever.
-#[tokio::test]
-async fn a_server_that_never_goes_on_with_the_watch_is_listed_anew() {
+/// A server that answers the first watch with this, where the second list differs from the first.
+async fn is_listed_anew_after(code: u16, reason: &'static str) {
     let mut lists = 0;
     let mut watched = source(move |asked| {
         if lists_pods(asked) {
@@ -143,29 +142,21 @@ async fn a_server_that_never_goes_on_with_the_watch_is_listed_anew() {
             let pods = if lists == 1 { pod("old") } else { pod("new") };
             return Some((200, list(&[pods], None)));
         }
-        (asked.starts_with("/api/v1/pods") && lists == 1)
-            .then(|| status(504, "Too large resource version"))
+        (asked.starts_with("/api/v1/pods") && lists == 1).then(|| status(code, reason))
     });
     assert_eq!(watched.next().await, ["+old"]);
     assert_eq!(watched.next().await, ["-old", "+new"]);
 }
 
+/// As after etcd was restored from a copy: the version that we know lies in the future, for ever.
+#[tokio::test]
+async fn a_server_that_never_goes_on_with_the_watch_is_listed_anew() {
+    is_listed_anew_after(504, "Too large resource version").await;
+}
+
 #[tokio::test]
 async fn a_watch_that_expired_is_listed_anew() {
-    let mut lists = 0;
-    let mut watched = source(move |asked| {
-        if lists_pods(asked) {
-            lists += 1;
-            let pods = if lists == 1 { pod("old") } else { pod("new") };
-            return Some((200, list(&[pods], None)));
-        }
-        if !asked.starts_with("/api/v1/pods") || lists > 1 {
-            return None;
-        }
-        Some(status(410, "Gone"))
-    });
-    assert_eq!(watched.next().await, ["+old"]);
-    assert_eq!(watched.next().await, ["-old", "+new"]);
+    is_listed_anew_after(410, "Gone").await;
 }
 
 #[tokio::test]

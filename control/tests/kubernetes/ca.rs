@@ -12,7 +12,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::support::api::ApiServer;
 use crate::support::controller::Controller;
-use crate::support::objects::{install, install_crds, token};
+use crate::support::objects::token;
 use crate::support::tokens;
 use crate::support::{SYSTEM, eventually};
 use crate::tokens::{ask, shop};
@@ -49,10 +49,7 @@ async fn rotate(client: &kube::Client) {
 #[tokio::test]
 #[ignore = "needs etcd and kube-apiserver"]
 async fn the_root_changes_without_a_gap() {
-    let api = ApiServer::start(&[]).await;
-    let client = api.client();
-    install(&client).await;
-    install_crds(&client).await;
+    let (api, client) = ApiServer::installed(&[]).await;
     shop(&client).await;
     let flags = ["--cert-ttl", "8s", "--root-overlap", "8s"];
     let a = Controller::start(&api, api.port, &flags).await;
@@ -114,10 +111,7 @@ async fn the_root_changes_without_a_gap() {
 #[tokio::test]
 #[ignore = "needs etcd and kube-apiserver"]
 async fn a_deleted_secret_is_put_back_and_a_given_ca_taken() {
-    let api = ApiServer::start(&[]).await;
-    let client = api.client();
-    install(&client).await;
-    install_crds(&client).await;
+    let (api, client) = ApiServer::installed(&[]).await;
     shop(&client).await;
     let c = Controller::start(&api, api.port, &[]).await;
     let before = eventually("the roots", async || bundle(&client).await).await;

@@ -16,7 +16,7 @@ use crate::support::SYSTEM;
 use crate::support::api::ApiServer;
 use crate::support::controller::Controller;
 use crate::support::eventually;
-use crate::support::objects::{install, install_crds, token};
+use crate::support::objects::token;
 use crate::tokens::{ask, shop};
 
 const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
@@ -96,10 +96,7 @@ async fn play(client: Client) {
 #[tokio::test]
 #[ignore = "needs etcd and kube-apiserver"]
 async fn an_issuer_outside_signs() {
-    let api = ApiServer::start(&[]).await;
-    let client = api.client();
-    install(&client).await;
-    install_crds(&client).await;
+    let (api, client) = ApiServer::installed(&[]).await;
     shop(&client).await;
     let flags = ["--cert-manager-issuer", "mesh:ClusterIssuer"];
     let mut c = Controller::spawn(&api, api.port, &flags);

@@ -3,7 +3,7 @@
 use crate::support::api::ApiServer;
 use crate::support::controller::Controller;
 use crate::support::eventually;
-use crate::support::objects::{apply, get, install, install_crds, namespace, node, pod};
+use crate::support::objects::{apply, get, namespace, node, pod};
 
 const POLICY: &str = "{apiVersion: warren.dev/v1alpha1, kind: PeerAuthentication, metadata: {name: NAME, namespace: shop}, spec: {mtls: {mode: STRICT}}}";
 
@@ -23,10 +23,7 @@ async fn written(client: &kube::Client, name: &str) {
 #[tokio::test]
 #[ignore = "needs etcd and kube-apiserver"]
 async fn another_replica_takes_over() {
-    let api = ApiServer::start(&[]).await;
-    let client = api.client();
-    install(&client).await;
-    install_crds(&client).await;
+    let (api, client) = ApiServer::installed(&[]).await;
     apply(
         &client,
         &[

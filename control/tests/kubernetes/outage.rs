@@ -6,7 +6,7 @@ use crate::support::api::ApiServer;
 use crate::support::controller::Controller;
 use crate::support::eventually;
 use crate::support::link::Link;
-use crate::support::objects::{apply, delete, install, install_crds, namespace, node, pod};
+use crate::support::objects::{apply, delete, namespace, node, pod};
 
 fn web(n: u8) -> String {
     pod(
@@ -21,10 +21,7 @@ fn web(n: u8) -> String {
 const STRICT: &str = "{apiVersion: warren.dev/v1alpha1, kind: PeerAuthentication, metadata: {name: all, namespace: shop}, spec: {mtls: {mode: STRICT}}}";
 
 async fn cluster(flags: &[&str]) -> (ApiServer, Link, Controller) {
-    let api = ApiServer::start(flags).await;
-    let client = api.client();
-    install(&client).await;
-    install_crds(&client).await;
+    let (api, client) = ApiServer::installed(flags).await;
     let objects = [namespace("shop"), node("a"), web(1), web(2), STRICT.into()];
     apply(&client, &objects.join("\n")).await;
     let link = Link::to(api.port).await;

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use crate::support::api::ApiServer;
 use crate::support::controller::Controller;
 use crate::support::eventually;
-use crate::support::objects::{apply, delete, install, install_crds, namespace, node, pod};
+use crate::support::objects::{apply, delete, namespace, node, pod};
 
 const NAMESPACES: usize = 20;
 const PODS: usize = 500;
@@ -15,10 +15,7 @@ const PODS: usize = 500;
 #[tokio::test]
 #[ignore = "needs etcd and kube-apiserver, and minutes"]
 async fn ten_thousand_pods() {
-    let api = ApiServer::start(&["--max-requests-inflight=2000"]).await;
-    let client = api.client();
-    install(&client).await;
-    install_crds(&client).await;
+    let (api, client) = ApiServer::installed(&["--max-requests-inflight=2000"]).await;
     let mut pods = Vec::new();
     for n in 0..NAMESPACES {
         let name = format!("ns-{n}");

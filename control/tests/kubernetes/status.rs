@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::api::ApiServer;
 use crate::support::controller::Controller;
 use crate::support::eventually;
-use crate::support::objects::{apply, get, install, install_crds, namespace, node, pod};
+use crate::support::objects::{apply, get, namespace, node, pod};
 
 fn policy(name: &str, spec: &str) -> String {
     format!(
@@ -39,10 +39,7 @@ async fn accepted(
 #[tokio::test]
 #[ignore = "needs etcd and kube-apiserver"]
 async fn conditions_say_what_is_in_force_and_are_written_once() {
-    let api = ApiServer::start(&[]).await;
-    let client = api.client();
-    install(&client).await;
-    install_crds(&client).await;
+    let (api, client) = ApiServer::installed(&[]).await;
     let good = policy("good", "rules: [{from: [{source: {namespaces: [shop]}}]}]");
     let partly = policy("partly", "rules: [{to: [{operation: {methods: [GET]}}]}]");
     let bad = policy("bad", "rules: [{from: [{source: {ipBlocks: [nonsense]}}]}]");
@@ -85,10 +82,7 @@ async fn conditions_say_what_is_in_force_and_are_written_once() {
 #[tokio::test]
 #[ignore = "needs etcd and kube-apiserver"]
 async fn others_objects_get_events() {
-    let api = ApiServer::start(&[]).await;
-    let client = api.client();
-    install(&client).await;
-    install_crds(&client).await;
+    let (api, client) = ApiServer::installed(&[]).await;
     let web = pod("shop", "web-1", "web", "a", "10.0.0.1")
         .replace("labels: {", "labels: {warren.dev/mesh: perhaps, ");
     apply(

@@ -13,9 +13,7 @@ use crate::support::SYSTEM;
 use crate::support::api::ApiServer;
 use crate::support::controller::Controller;
 use crate::support::eventually;
-use crate::support::objects::{
-    account, apply, delete, install, install_crds, namespace, node, pod, token,
-};
+use crate::support::objects::{account, apply, delete, namespace, node, pod, token};
 use crate::support::tokens::{claims, now};
 
 const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
@@ -81,10 +79,7 @@ pub async fn shop(client: &kube::Client) {
 #[tokio::test]
 #[ignore = "needs etcd and kube-apiserver"]
 async fn a_tunnel_gets_what_its_own_token_and_node_permit() {
-    let api = ApiServer::start(&[]).await;
-    let client = api.client();
-    install(&client).await;
-    install_crds(&client).await;
+    let (api, client) = ApiServer::installed(&[]).await;
     shop(&client).await;
     let c = Controller::start(&api, api.port, &[]).await;
     let a = token(&client, SYSTEM, TUNNEL, "tunnel-a", "warren-ca").await;
@@ -128,10 +123,7 @@ async fn a_tunnel_gets_what_its_own_token_and_node_permit() {
 #[tokio::test]
 #[ignore = "needs etcd and kube-apiserver"]
 async fn bad_tokens_are_refused_with_the_reason() {
-    let api = ApiServer::start(&[]).await;
-    let client = api.client();
-    install(&client).await;
-    install_crds(&client).await;
+    let (api, client) = ApiServer::installed(&[]).await;
     shop(&client).await;
     let c = Controller::start(&api, api.port, &[]).await;
     let code = Code::Unauthenticated;
@@ -191,10 +183,7 @@ async fn bad_tokens_are_refused_with_the_reason() {
 #[tokio::test]
 #[ignore = "needs etcd and kube-apiserver"]
 async fn tokens_wait_for_the_api_server() {
-    let mut api = ApiServer::start(&[]).await;
-    let client = api.client();
-    install(&client).await;
-    install_crds(&client).await;
+    let (mut api, client) = ApiServer::installed(&[]).await;
     shop(&client).await;
     let c = Controller::start(&api, api.port, &[]).await;
     let a = token(&client, SYSTEM, TUNNEL, "tunnel-a", "warren-ca").await;

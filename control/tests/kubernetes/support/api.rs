@@ -11,6 +11,7 @@ use kube::{Client, Config};
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::objects::{install, install_crds};
 use super::tokens::Issuer;
 
 /// One server at a time: each takes a few hundred megabytes.
@@ -33,6 +34,15 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
+    /// An API server that has all that the controller needs of it, and the administrator's client.
+    pub async fn installed(flags: &[&str]) -> (Self, Client) {
+        let api = Self::start(flags).await;
+        let client = api.client();
+        install(&client).await;
+        install_crds(&client).await;
+        (api, client)
+    }
+
     /// Starts both and waits until the API is ready.
     pub async fn start(flags: &[&str]) -> Self {
         let turn = TURN.lock().await;
