@@ -17,6 +17,7 @@ mod readahead;
 pub mod server;
 pub mod tls;
 pub mod tunnel;
+mod wrapper;
 
 pub use copy::{CopyError, Counters, copy};
 pub use early::Early;
