@@ -146,7 +146,7 @@ fn lab(tally: &mut Tally, args: &Args) -> anyhow::Result<()> {
     tally.program(&mut wanted)
 }
 
-/// The kernel programs, the lab without a mesh, and both on a machine without cgroup v1.
+/// The kernel programs, the lab without a mesh, both on a machine without cgroup v1, and the demo.
 fn by_themselves(tally: &mut Tally) -> anyhow::Result<()> {
     let smoke = run(Command::new(binary("warren-kernels"))
         .arg("smoke")
@@ -161,13 +161,19 @@ fn by_themselves(tally: &mut Tally) -> anyhow::Result<()> {
         let few = V2_ONLY.iter().flat_map(|name| ["--only", name]);
         tally.program(&mut cgroup::without_v1(scenarios().args(few)))?;
     }
+    tally.step("demo", run(with_mesh().arg("demo")));
     Ok(())
 }
 
 fn scenarios() -> Command {
+    let mut command = with_mesh();
+    command.args(["run", "--retries", "1"]);
+    command
+}
+
+fn with_mesh() -> Command {
     let mut command = Command::new(binary("warren-scenarios"));
     command
-        .args(["run", "--retries", "1"])
         .current_dir(root())
         .env("WARREN_BIN_DIR", target().join("release"))
         .env("WARREN_BPF_OBJECT", build::object());
