@@ -11,6 +11,7 @@ const LLVM: &str = "/usr/lib/llvm-22";
 const PROGRAMS: &[&str] = &[
     "bpftool",
     "curl",
+    "haproxy",
     "iperf3",
     "iproute2",
     "iptables",

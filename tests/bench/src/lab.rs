@@ -93,7 +93,7 @@ impl Lab {
         }
         for side in [Side::Mesh, Side::Plain] {
             for server in [Server::Near, Server::Far] {
-                let address = lab.address(side, server)?;
+                let address = lab.address_of(side, server.pod())?;
                 lab.addresses.push(((side, server), address));
                 lab.await_answer(side, server)?;
             }
@@ -119,8 +119,16 @@ impl Lab {
     /// # Errors
     /// The load stops, or none of it succeeds.
     pub fn load(&self, side: Side, server: Server, words: &[&str]) -> Result<Report> {
-        let (bench, target) = (self.bench.to_string_lossy(), self.target(side, server)?);
-        let argv = [&[&*bench, "load"], words, &["--target", &target]].concat();
+        self.load_at(side, &self.target(side, server)?, words)
+    }
+
+    /// Runs `warren-bench load WORDS` in the client's pod against an address and port.
+    ///
+    /// # Errors
+    /// The load stops, or none of it succeeds.
+    pub fn load_at(&self, side: Side, target: &str, words: &[&str]) -> Result<Report> {
+        let bench = self.bench.to_string_lossy();
+        let argv = [&[&*bench, "load"], words, &["--target", target]].concat();
         let text = self.client(side, &argv)?;
         let report: Report = serde_json::from_str(text.trim())
             .with_context(|| format!("`load {}` printed no report but: {text}", words.join(" ")))?;
@@ -131,6 +139,17 @@ impl Lab {
             side.namespace()
         );
         Ok(report)
+    }
+
+    /// Starts a program in a pod, which runs until it is killed or the lab goes down.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(&self, side: Side, pod: &str, argv: &[&str]) -> Result<Child> {
+        self.exec_command(side, pod, argv)
+            .stdout(Stdio::null())
+            .spawn()
+            .context("warren-lab cannot be started")
     }
 
     /// Starts `warren-bench load hold`; returns its first line once its connections are open.
@@ -210,29 +229,45 @@ impl Lab {
             .context("the server has no address")
     }
 
-    fn target(&self, side: Side, server: Server) -> Result<String> {
+    /// Address and port of a server.
+    ///
+    /// # Errors
+    /// Never for a lab that is up.
+    pub fn target(&self, side: Side, server: Server) -> Result<String> {
         Ok(std::net::SocketAddr::new(self.ip(side, server)?, PORT).to_string())
     }
 
-    fn address(&self, side: Side, server: Server) -> Result<IpAddr> {
-        let text = self.exec(
-            side,
-            server.pod(),
-            &[&self.bench.to_string_lossy(), "address"],
-        )?;
+    /// Address of the client's pod.
+    ///
+    /// # Errors
+    /// The pod is gone.
+    pub fn client_ip(&self, side: Side) -> Result<IpAddr> {
+        self.address_of(side, "client")
+    }
+
+    fn address_of(&self, side: Side, pod: &str) -> Result<IpAddr> {
+        let text = self.exec(side, pod, &[&self.bench.to_string_lossy(), "address"])?;
         let first = text
             .lines()
             .next()
             .and_then(|line| line.trim().parse().ok());
-        first.with_context(|| format!("pod {}/{} has no address", side.namespace(), server.pod()))
+        first.with_context(|| format!("pod {}/{pod} has no address", side.namespace()))
     }
 
     fn await_answer(&self, side: Side, server: Server) -> Result<()> {
+        self.await_answer_at(side, &self.target(side, server)?)
+    }
+
+    /// Waits until something answers requests at an address and port.
+    ///
+    /// # Errors
+    /// Nothing does within 30 s.
+    pub fn await_answer_at(&self, side: Side, target: &str) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            match self.load(
+            match self.load_at(
                 side,
-                server,
+                target,
                 &["closed", "--connections", "1", "--seconds", "0.1"],
             ) {
                 Ok(_) => return Ok(()),

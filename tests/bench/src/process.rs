@@ -2,8 +2,19 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+
+/// Whether a program of this name can be started.
+pub fn installed(tool: &str) -> bool {
+    Command::new(tool)
+        .arg("-v")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok()
+}
 
 /// Seconds of CPU that a process and its threads have used, user and system.
 pub fn cpu_seconds(pid: u32) -> Result<f64> {

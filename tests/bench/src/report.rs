@@ -74,7 +74,7 @@ order statistics that covers the true median with at least 95 % (with fewer than
 Istio holds what its ztunnel reached on a machine of this kind, for orientation: it was not measured in the same run. \
 An aim holds or not by the median; where it lies within the interval, the page says so.\n";
 
-const SECTIONS: [(Section, &str, &str); 4] = [
+const SECTIONS: [(Section, &str, &str); 5] = [
     (
         Section::SameNode,
         "Same node: direct flows",
@@ -84,6 +84,13 @@ const SECTIONS: [(Section, &str, &str); 4] = [
         Section::CrossNode,
         "Between nodes: mutual TLS",
         "Both tunnels carry the connection.",
+    ),
+    (
+        Section::Yardstick,
+        "Between nodes: beside a pair of HAProxy",
+        "In the column `plain` stand two HAProxy in place of the tunnels, one beside the client and one beside the server, with TLS 1.3 between them: no identity, \
+         no policy, no capture, and the client has to ask for them. They pass through what this machine does to anything that crosses it twice more; so they show which part of \
+         a latency is the machine's.",
     ),
     (
         Section::Memory,

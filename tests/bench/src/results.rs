@@ -28,6 +28,8 @@ pub enum Section {
     SameNode,
     /// Mutual TLS.
     CrossNode,
+    /// Mutual TLS beside two ordinary proxies.
+    Yardstick,
     /// Memory of the tunnel.
     Memory,
     /// The controller.

@@ -17,6 +17,7 @@ mod crosscheck;
 mod memory;
 mod pairs;
 mod same_node;
+mod yardstick;
 
 pub use pairs::{Plan, interleave};
 
@@ -65,6 +66,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         }
         if wanted(Part::CrossNode) {
             cross_node::run(&lab, &plan, &mut results)?;
+            yardstick::run(&lab, &plan, &mut results)?;
         }
         crosscheck::run(&lab, &plan, &wanted, &mut results)?;
     }

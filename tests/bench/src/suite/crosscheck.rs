@@ -1,13 +1,12 @@
 //! The same with tools that others wrote: iperf3 and wrk, where they are installed.
 
-use std::process::{Command, Stdio};
-
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::pairs::{Plan, interleave};
 use crate::command::Part;
 use crate::lab::{Lab, PORT, Server, Side};
+use crate::process::installed;
 use crate::results::{Compare, Measure, Results, Section};
 
 /// Runs both tools on the wanted parts; a tool that is missing is noted.
@@ -52,15 +51,6 @@ pub fn run(
         }
     }
     Ok(())
-}
-
-fn installed(tool: &str) -> bool {
-    Command::new(tool)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok()
 }
 
 fn iperf3(lab: &Lab, side: Side, server: Server, plan: &Plan) -> Result<f64> {
