@@ -7,7 +7,7 @@ use crate::markdown::{code, table};
 const HEAD: &str = "# Labels and annotations
 
 What the mesh reads from, and writes to, objects of Kubernetes. A value that means nothing is ignored, and the controller warns
-(`warren status`, and an Event about the object).
+(`warren status`, and an Event about the object); one of `warren.dev/dry-run` makes the policy invalid.
 
 ";
 
