@@ -58,7 +58,7 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     warren_admin::process::register(&mut registry);
     let metrics = Metrics::new(&mut registry);
-    registry.register_collector(Box::new(MapCollector { pins: pins.clone() }));
+    registry.register_collector(Box::new(MapCollector::of(pins.clone())));
     let (mesh, names, revoked) = (
         Arc::new(RwLock::new(Mesh::on_network(settings.network.as_str()))),
         Arc::new(Names::default()),

@@ -1,4 +1,4 @@
-//! `generate`: wire code from `api/proto`, CRDs from the Rust types.
+//! `generate`: wire code from `api/proto`, CRDs from the Rust types, `docs/reference` from both and from the programs.
 
 use std::process::{Command, ExitCode};
 
@@ -15,13 +15,16 @@ pub(crate) struct Args {
 /// Writes the files, or checks them.
 pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
     run(build::like_tests()
-        .args(["--bin", "warren-codegen", "--quiet"])
+        .args(["--bin", "warren-codegen", "--bin", "warren-docs", "--quiet"])
         .args(["--config", UNIT_TESTS]))?;
     let mut wire = Command::new(binary("warren-codegen"));
     wire.current_dir(root());
+    let mut reference = Command::new(binary("warren-docs"));
     if args.check {
         // The CRDs' own test compares them with what the types give.
-        return run(wire.arg("--check")).map(|()| ExitCode::SUCCESS);
+        run(wire.arg("--check"))?;
+        run(reference.arg("--check"))?;
+        return Ok(ExitCode::SUCCESS);
     }
     run(&mut wire)?;
     run(cargo()
@@ -34,5 +37,6 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
             "warren-crds",
         ])
         .env("WARREN_UPDATE_GENERATED", "1"))?;
+    run(&mut reference)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use warren_admin::access::{EndLabels, Traffic, TrafficLabels};
+use warren_admin::types::MapView;
 
 use super::{Flow, Party};
 use crate::bpf::{Pins, observe};
@@ -38,7 +39,8 @@ type HandleKey = (u32, u32, u32, &'static str);
 /// The agent's metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    traffic: Traffic,
+    /// Direct flows.
+    pub traffic: Traffic,
     /// By the version of names that they were made with.
     handles: (u64, HashMap<HandleKey, Arc<[Handles; 2]>>),
     denials: Counter,
@@ -193,16 +195,36 @@ fn labels(reporter: &'static str, flow: &Flow) -> TrafficLabels {
     )
 }
 
+/// Maps, and the kernel programs' counters by [`observe::COUNTER_NAMES`].
+type Observed = (Vec<MapView>, Vec<u64>);
+
 /// Reads maps and counters when it is scraped.
-#[derive(Debug)]
 pub struct MapCollector {
-    /// Where they are pinned.
-    pub pins: Pins,
+    look: Box<dyn Fn() -> Observed + Send + Sync>,
+}
+
+impl MapCollector {
+    /// Asks `look` each time.
+    pub fn new(look: impl Fn() -> Observed + Send + Sync + 'static) -> Self {
+        let look = Box::new(look);
+        Self { look }
+    }
+
+    /// Looks at what is pinned.
+    pub fn of(pins: Pins) -> Self {
+        Self::new(move || (observe::usage(&pins), observe::counters(&pins)))
+    }
+}
+
+impl fmt::Debug for MapCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapCollector").finish_non_exhaustive()
+    }
 }
 
 impl Collector for MapCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let usage = observe::usage(&self.pins);
+        let (usage, counters) = (self.look)();
         let counted = usage
             .iter()
             .filter_map(|m| Some((m.name.as_str(), m.entries?)));
@@ -219,7 +241,6 @@ impl Collector for MapCollector {
             "Room for entries of a map",
             limits,
         )?;
-        let counters = observe::counters(&self.pins);
         let help = "What the kernel programs counted";
         let sample = ConstCounter::new(0u64);
         let mut events =

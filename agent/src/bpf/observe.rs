@@ -50,6 +50,29 @@ pub const COUNTER_NAMES: [(Counter, &str); 11] = [
     (Counter::DirectAccepted, "direct_accepted"),
 ];
 
+/// What a counter counts, for people.
+pub fn meaning(counter: Counter) -> &'static str {
+    match counter {
+        Counter::Captured => "Connections of enrolled pods that were sent to the tunnel",
+        Counter::Direct => "Connections that were made direct",
+        Counter::Passed => {
+            "Connections of enrolled pods that passed untouched, such as those to the pod itself"
+        }
+        Counter::Refused => "Connections refused because a Service has no endpoint",
+        Counter::Probe => "Probes of the kubelet that were let through",
+        Counter::Plaintext => "Incoming connections given to the tunnel's plaintext listener",
+        Counter::Hbone => "Incoming connections given to the tunnel's HBONE listener",
+        Counter::NoListener => {
+            "Incoming connections dropped because the tunnel's listener was missing"
+        }
+        Counter::EventsLost => {
+            "Ends of direct flows that were not reported because the ring buffer was full"
+        }
+        Counter::MapFull => "Entries of a map that could not be written",
+        Counter::DirectAccepted => "Incoming connections of direct flows",
+    }
+}
+
 /// The live direct flows.
 pub fn direct_conns(pins: &Pins) -> Vec<DirectConn> {
     let table = Table::<u64, DirectConn>::from_pin(

@@ -19,16 +19,11 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 
 use super::parts::{Parts, assemble};
 use super::{Authority, CaError};
+use crate::model::labels::{ROTATE, ROTATION_PHASE as PHASE, ROTATION_SINCE as SINCE};
 
 pub mod bundle;
 pub mod keeper;
 
-/// Annotation that starts a change of the root, whatever its value.
-pub const ROTATE: &str = "warren.dev/rotate-root";
-/// Annotation: how far the change has come.
-pub const PHASE: &str = "warren.dev/rotation-phase";
-/// Annotation: since when.
-pub const SINCE: &str = "warren.dev/rotation-since";
 const ANNOUNCED: &str = "announced";
 const SWITCHED: &str = "switched";
 const CERT: &str = "tls.crt";

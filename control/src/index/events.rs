@@ -9,12 +9,8 @@ use warren_core::workload::Locality;
 use super::Index;
 use super::endpoints::EndpointId;
 use super::store::member;
-use crate::model::labels::{self, Traits};
+use crate::model::labels::{self, REGION, SUBZONE, Traits, ZONE};
 use crate::model::{EndpointSlice, Id, Kind, Labels, Meta, ObjectKey, Pod, Service};
-
-const REGION: &str = "topology.kubernetes.io/region";
-const ZONE: &str = "topology.kubernetes.io/zone";
-const SUBZONE: &str = "topology.warren.dev/subzone";
 
 impl Index {
     pub(super) fn put_namespace(&mut self, meta: Option<&Meta>, name: &Arc<str>) {

@@ -14,10 +14,64 @@ pub const ENCRYPTION: &str = "warren.dev/encryption";
 pub const DRY_RUN: &str = "warren.dev/dry-run";
 /// Annotation `<file>:<line>`: where an object was written, for tools that copy objects into the directory.
 pub const ORIGIN: &str = "warren.dev/origin";
+/// Annotation of the CA's Secret that starts a change of the root, whatever its value.
+pub const ROTATE: &str = "warren.dev/rotate-root";
+/// Annotation: how far the change has come.
+pub const ROTATION_PHASE: &str = "warren.dev/rotation-phase";
+/// Annotation: since when.
+pub const ROTATION_SINCE: &str = "warren.dev/rotation-since";
+/// A Node's region.
+pub const REGION: &str = "topology.kubernetes.io/region";
+/// A Node's zone.
+pub const ZONE: &str = "topology.kubernetes.io/zone";
+/// A Node's part of a zone.
+pub const SUBZONE: &str = "topology.warren.dev/subzone";
 /// Our API group.
 pub const GROUP: &str = "warren.dev";
 /// Prefix of all that is ours.
 pub const PREFIX: &str = "warren.dev/";
+
+/// A label or annotation, for the documentation.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Its key.
+    pub key: &'static str,
+    /// Where it is read: kinds of objects, and whether as a label or an annotation.
+    pub on: &'static str,
+    /// What it may be; the default first, where there is one.
+    pub values: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+/// Every label and annotation that the mesh reads or writes.
+#[rustfmt::skip]
+pub const KNOWN: [Known; 12] = [
+    Known { key: MESH, on: "Namespace, Pod (label)", values: "`disabled`, `enabled`",
+        meaning: "Whether pods are in the mesh. A pod's own label goes before its namespace's. Pods on the host network never are." },
+    Known { key: DIRECT_FLOWS, on: "Namespace, Pod (label or annotation; the label goes before)", values: "`on`, `off`",
+        meaning: "`off`: same-node connections from and to these pods take the tunnel. A pod's own goes before its namespace's." },
+    Known { key: ENCRYPTION, on: "Namespace, Pod (label or annotation; the label goes before)", values: "`optional`, `required`",
+        meaning: "`required`: no direct flows from and to these pods, because those are not encrypted. A pod cannot take back what its namespace requires." },
+    Known { key: WAYPOINT, on: "Namespace, Service, Pod (label or annotation)", values: "`none`, the name of a Gateway",
+        meaning: "Reserved. Waypoints are not in this release: anything but `none` has no effect, and the controller warns." },
+    Known { key: DRY_RUN, on: "AuthorizationPolicy (annotation)", values: "`false`, `true`",
+        meaning: "`true`: matches are only reported, as `audit` lines with `audit_kind=dry_run`." },
+    Known { key: ORIGIN, on: "any object in a directory of manifests (annotation)", values: "`FILE:LINE`",
+        meaning: "Where a person wrote the object, for warnings; written by tools that copy manifests." },
+    Known { key: ROTATE, on: "the CA's Secret (annotation)", values: "anything",
+        meaning: "Starts a change of the root; the controller takes it away." },
+    Known { key: ROTATION_PHASE, on: "the CA's Secret (annotation)", values: "`announced`, `switched`",
+        meaning: "Written by the controller: how far a change of the root has come." },
+    Known { key: ROTATION_SINCE, on: "the CA's Secret (annotation)", values: "a time",
+        meaning: "Written by the controller: since when it has been there." },
+    Known { key: REGION, on: "Node (label)", values: "any",
+        meaning: "Region of the node's pods, for `trafficDistribution`." },
+    Known { key: ZONE, on: "Node (label)", values: "any",
+        meaning: "Zone of the node's pods, for `trafficDistribution`." },
+    Known { key: SUBZONE, on: "Node (label)", values: "any",
+        meaning: "Subzone of the node's pods." },
+];
 
 /// A setting that may be absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

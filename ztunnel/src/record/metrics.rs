@@ -23,7 +23,8 @@ pub struct Reason {
 /// All metrics of the tunnel.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    traffic: Traffic,
+    /// Connections.
+    pub traffic: Traffic,
     /// TLS handshakes that failed, by reason.
     pub handshake_failures: Family<Reason, Counter>,
     /// TLS handshakes that succeeded.
