@@ -9,6 +9,7 @@ use warren_control::model::labels::{KNOWN, PREFIX};
 use warren_control::source::decode::decode;
 use warren_control::source::dir::document::parse;
 use warren_docs::{commands, root};
+use warren_ztunnel::record::Flag;
 
 /// Flags of other programs that pages name: helm's and kubectl's, `cargo xtask`'s with those of what it runs, and an example of a name.
 const FOREIGN: &[&str] = &[
@@ -215,6 +216,18 @@ fn labels_exist() {
         }
     }
     assert!(unknown.is_empty(), "{}", unknown.join("\n"));
+}
+
+#[test]
+fn every_response_flag_is_explained() {
+    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).expect("the page");
+    let section = page.split("\n## Response flags\n").nth(1);
+    let section = section.and_then(|s| s.split("\n## ").next());
+    let rows = section.unwrap_or_default().lines();
+    let explained = rows.filter_map(|l| l.strip_prefix("| `")?.split('`').next());
+    let explained: BTreeSet<&str> = explained.collect();
+    let all: BTreeSet<&str> = Flag::ALL.iter().map(|f| f.label()).collect();
+    assert_eq!(explained, all);
 }
 
 /// Words that begin like metrics and are crates or eBPF objects, as log filters name them.

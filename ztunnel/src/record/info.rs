@@ -167,6 +167,20 @@ pub enum Flag {
 }
 
 impl Flag {
+    /// All of them, for the documentation.
+    pub const ALL: [Self; 10] = [
+        Self::Ok,
+        Self::Denied,
+        Self::Revoked,
+        Self::Connect,
+        Self::NoEndpoint,
+        Self::Tls,
+        Self::Reset,
+        Self::Drain,
+        Self::MissedDirect,
+        Self::UnknownAddress,
+    ];
+
     /// As metrics and logs write it.
     pub fn label(self) -> &'static str {
         match self {
