@@ -14,6 +14,7 @@ mod policy_compile;
 mod policy_reach;
 mod scale;
 mod store;
+mod unreadable;
 mod xds;
 mod xds_expiry;
 mod xds_raw;

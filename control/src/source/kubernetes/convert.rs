@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::model::{EndpointSlice, Id, Kind, Meta, Object, Pod, Service};
 use crate::source::decode::{self, Decoded, Note};
+use crate::source::stand_in::StandIn;
 use crate::status::Observation;
 
 /// What is left of an object.
@@ -21,6 +22,8 @@ pub struct Item {
     pub notes: Vec<Note>,
     /// What its status says now, for kinds whose status we write.
     pub observed: Option<Observation>,
+    /// What closes in its place where it cannot be taken and no earlier version is known.
+    pub stand_in: Option<Box<StandIn>>,
 }
 
 /// A Namespace, by its metadata.
@@ -73,6 +76,7 @@ pub fn policy(resource: &ApiResource, o: &DynamicObject) -> Item {
             object,
             notes,
             observed: Some(observed),
+            stand_in: None,
         },
         Err(rejected) => {
             observed.rejected = true;
@@ -80,6 +84,7 @@ pub fn policy(resource: &ApiResource, o: &DynamicObject) -> Item {
                 object: None,
                 notes: vec![rejected.note],
                 observed: Some(observed),
+                stand_in: rejected.stand_in,
             }
         }
     }
@@ -155,6 +160,6 @@ fn noted(object: Object, problems: Vec<String>) -> Item {
     Item {
         object: Some(object),
         notes: problems.into_iter().map(Note::part).collect(),
-        observed: None,
+        ..Item::default()
     }
 }
