@@ -23,6 +23,7 @@ pub mod labels;
 pub mod peer;
 pub mod placement;
 pub mod publish;
+pub mod reach;
 pub mod scoped;
 pub mod selector;
 pub mod services;

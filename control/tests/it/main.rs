@@ -11,6 +11,7 @@ mod index_pods;
 mod index_services;
 mod kube_odd;
 mod policy_compile;
+mod policy_notes;
 mod policy_reach;
 mod scale;
 mod store;
