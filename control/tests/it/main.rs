@@ -3,6 +3,8 @@
 mod support;
 
 mod admin;
+mod admission;
+mod admission_server;
 mod ca;
 mod ca_given;
 mod dir;
