@@ -181,6 +181,7 @@ impl Index {
             Kind::Namespace => self.put_namespace(None, &key.id.name),
             Kind::Node => self.put_node(None, &key.id.name),
             Kind::ServiceAccount
+            | Kind::GatewayClass
             | Kind::Gateway
             | Kind::HTTPRoute
             | Kind::GRPCRoute

@@ -9,6 +9,7 @@ mod ca;
 mod ca_given;
 mod dir;
 mod garbage;
+mod gateway_status;
 mod index_pods;
 mod index_services;
 mod kube_odd;

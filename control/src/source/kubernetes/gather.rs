@@ -102,7 +102,7 @@ impl Gatherer<'_> {
                     let key = ObjectKey { kind, id };
                     self.warn(&key, Vec::new());
                     self.held.remove(&key);
-                    if kind.has_status() {
+                    if kind.has_status() || kind.is_gateway_api() {
                         batch.observed.push((key.clone(), None));
                     }
                     batch.events.push(Event::Delete(key));
@@ -126,12 +126,11 @@ impl Gatherer<'_> {
                 notes = notes.into_iter().map(|n| n.until_then(&effect)).collect();
                 event
             }
-            (uid, object) => {
-                if let Some((uid, _)) = uid {
-                    self.held.insert(key.clone(), Held::Good(uid));
-                }
-                object.map(|o| Event::Apply(Arc::new(o), None))
+            (Some((uid, false)), Some(object)) => {
+                self.held.insert(key.clone(), Held::Good(uid));
+                Some(Event::Apply(Arc::new(object), None))
             }
+            (_, object) => object.map(|o| Event::Apply(Arc::new(o), None)),
         };
         self.warn(&key, notes);
         if observed.is_some() {
