@@ -149,6 +149,9 @@ async fn a_namespace_that_is_being_deleted() {
     apply(&client, &good).await;
     accepted(&client, &good, 1, ("True", "Accepted")).await;
     tokio::time::sleep(Duration::from_secs(6)).await;
+    let events: Api<Event> = Api::namespaced(client.clone(), "going");
+    let made = events.list(&kube::api::ListParams::default()).await;
+    assert!(made.expect("events").items.is_empty(), "it cannot be made");
     assert_eq!(
         c.metric("status_write_failures", "Pod").await,
         0,
