@@ -23,6 +23,7 @@ pub mod labels;
 pub mod peer;
 pub mod placement;
 pub mod publish;
+pub mod reach;
 pub mod scoped;
 pub mod selector;
 pub mod services;
@@ -180,6 +181,7 @@ impl Index {
             Kind::Namespace => self.put_namespace(None, &key.id.name),
             Kind::Node => self.put_node(None, &key.id.name),
             Kind::ServiceAccount
+            | Kind::GatewayClass
             | Kind::Gateway
             | Kind::HTTPRoute
             | Kind::GRPCRoute

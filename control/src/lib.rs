@@ -5,10 +5,12 @@
 //! directory of YAML, or API server --source--> events --index (pure)--> workloads, services, policies --store--> delta xDS streams
 //!                                          |                                                       (15012, TLS, token)
 //!                                          +-- pods by node --> CA: CSR + token --> certificate chain
+//!                                          +-- API server: is this object good? --> admission webhook (15017)
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod admission;
 pub mod auth;
 pub mod ca;
 pub mod index;

@@ -25,6 +25,12 @@ pub struct ReasonLabel {
     reason: &'static str,
 }
 
+/// By outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct VerdictLabel {
+    verdict: &'static str,
+}
+
 /// All of them. Clones share.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -58,6 +64,8 @@ pub struct Metrics {
     pub writes: Family<TypeLabel, Counter>,
     /// Statuses and events that could not be written, by kind.
     pub write_failures: Family<TypeLabel, Counter>,
+    /// Reviews of the admission webhook.
+    pub reviews: Family<VerdictLabel, Counter>,
     /// Certificates issued.
     pub issued: Counter,
     /// Certificates refused.
@@ -84,6 +92,7 @@ impl Metrics {
             watch_failures: Family::default(),
             writes: Family::default(),
             write_failures: Family::default(),
+            reviews: Family::default(),
             issued: Counter::default(),
             refused: Family::default(),
         };
@@ -179,6 +188,11 @@ impl Metrics {
             "Statuses and events that could not be written",
             self.write_failures.clone(),
         );
+        r.register(
+            "admission_reviews",
+            "Objects that the API server asked about, and requests that could not be answered",
+            self.reviews.clone(),
+        );
     }
 
     /// Counts a response.
@@ -234,6 +248,11 @@ impl Metrics {
         let resource = kind.name();
         let failures = self.write_failures.get_or_create(&TypeLabel { resource });
         failures.inc();
+    }
+
+    /// Counts a review: `allowed`, `refused` or `failed`.
+    pub fn reviewed(&self, verdict: &'static str) {
+        self.reviews.get_or_create(&VerdictLabel { verdict }).inc();
     }
 
     /// Counts a refusal.

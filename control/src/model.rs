@@ -37,6 +37,8 @@ pub enum Kind {
     AuthorizationPolicy,
     /// warren.dev/v1alpha1
     PeerAuthentication,
+    /// gateway.networking.k8s.io/v1
+    GatewayClass,
     /// gateway.networking.k8s.io/v1; only told that it has no effect, as the routes are.
     Gateway,
     /// gateway.networking.k8s.io/v1
@@ -52,7 +54,20 @@ pub enum Kind {
 impl Kind {
     /// Whether objects of this kind live in a namespace.
     pub fn is_namespaced(self) -> bool {
-        !matches!(self, Self::Namespace | Self::Node)
+        !matches!(self, Self::Namespace | Self::Node | Self::GatewayClass)
+    }
+
+    /// Whether this is a kind of the Gateway API, of which only what is ours is reported on.
+    pub fn is_gateway_api(self) -> bool {
+        matches!(
+            self,
+            Self::GatewayClass
+                | Self::Gateway
+                | Self::HTTPRoute
+                | Self::GRPCRoute
+                | Self::TLSRoute
+                | Self::TCPRoute
+        )
     }
 
     /// Whether we write the status of objects of this kind.
@@ -73,6 +88,7 @@ impl Kind {
             Self::ServiceAccount => "ServiceAccount",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::PeerAuthentication => "PeerAuthentication",
+            Self::GatewayClass => "GatewayClass",
             Self::Gateway => "Gateway",
             Self::HTTPRoute => "HTTPRoute",
             Self::GRPCRoute => "GRPCRoute",

@@ -1,5 +1,6 @@
 //! Puts the parts together and runs them until a signal.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use warren_admin::LogHandle;
 use warren_api::r#gen::ca::istio_certificate_service_server::IstioCertificateServiceServer;
 
 use crate::admin::{self, Sources};
+use crate::admission::server::Webhook;
 use crate::auth::jwks::Jwks;
 use crate::auth::review::Review;
 use crate::auth::{self, Authenticator};
@@ -29,7 +31,7 @@ use crate::source::dir::DirSource;
 use crate::source::kubernetes::KubeSource;
 use crate::source::{self, Source};
 use crate::status::Board;
-use crate::tls::{self, ServerCert};
+use crate::tls::{self, Limits, ServerCert};
 use crate::warning::WarningStore;
 use crate::xds::clients::Clients;
 use crate::xds::server::{Allowed, Discovery};
@@ -71,20 +73,18 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
         signer.current().clone(),
         stop.clone(),
     ));
-    let listener = TcpListener::bind(settings.xds_addr)
-        .await
-        .with_context(|| format!("cannot listen on --xds-addr {}", settings.xds_addr))?;
+    let listeners = Listeners::bind(&settings).await?;
     let (metrics, registry) = Metrics::new();
     let parts = Parts::new(&settings, cluster, signer, metrics)?;
     let (synced, source) = parts.start_source(&settings, &stop);
     parts
-        .show(&settings, &listener, synced.clone(), registry, log)
+        .show(&settings, &listeners, synced.clone(), registry, log)
         .await?;
     let writers = parts.start_writers(&settings, synced.clone(), &stop);
     let server = tokio::spawn(
         parts
             .clone()
-            .serve(settings, listener, synced, stop.clone()),
+            .serve(settings, listeners, synced, stop.clone()),
     );
     let ended = wait(source, &stop).await;
     stop.cancel();
@@ -153,6 +153,28 @@ async fn keep_root(run: PathBuf, authority: Current, stop: CancellationToken) {
     }
 }
 
+/// Bound before anything else is done, so that an address in use is told at once.
+struct Listeners {
+    xds: TcpListener,
+    webhook: Option<TcpListener>,
+}
+
+impl Listeners {
+    async fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        let xds = listen("--xds-addr", settings.xds_addr).await?;
+        let webhook = match settings.webhook_addr {
+            Some(address) => Some(listen("--webhook-addr", address).await?),
+            None => None,
+        };
+        Ok(Self { xds, webhook })
+    }
+}
+
+async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {flag} {address}"))
+}
+
 #[derive(Clone)]
 struct Parts {
     cluster: Option<Cluster>,
@@ -211,13 +233,16 @@ impl Parts {
     async fn show(
         &self,
         settings: &Settings,
-        listener: &TcpListener,
+        listeners: &Listeners,
         synced: watch::Receiver<bool>,
         registry: Arc<Registry>,
         log: LogHandle,
     ) -> anyhow::Result<()> {
         let mut view = settings.view();
-        admin::bound(&mut view, "xds", listener.local_addr()?);
+        admin::bound(&mut view, "xds", listeners.xds.local_addr()?);
+        if let Some(webhook) = &listeners.webhook {
+            admin::bound(&mut view, "webhook", webhook.local_addr()?);
+        }
         if let Some(address) = settings.metrics_addr {
             let bound = admin::open_routes(synced.clone(), registry.clone())
                 .serve_tcp(address)
@@ -243,7 +268,7 @@ impl Parts {
             .serve_tcp(settings.debug_addr)
             .await
             .with_context(|| format!("cannot listen on --debug-addr {}", settings.debug_addr))?;
-        tracing::info!(xds = %listener.local_addr()?, debug = %debugging, admin = %socket.display(), config = %serde_json::to_string(&settings.view())?, "starting");
+        tracing::info!(xds = %listeners.xds.local_addr()?, debug = %debugging, admin = %socket.display(), config = %serde_json::to_string(&settings.view())?, "starting");
         Ok(())
     }
 
@@ -308,7 +333,7 @@ impl Parts {
     async fn serve(
         self,
         settings: Settings,
-        listener: TcpListener,
+        listeners: Listeners,
         mut synced: watch::Receiver<bool>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
@@ -318,9 +343,10 @@ impl Parts {
         drop(ready?);
         let names = settings.server_names();
         let certificate = ServerCert::issue(&self.signer, &names).await?;
-        let config = certificate.config()?;
+        let config = certificate.config("h2")?;
+        let webhook = self.serve_webhook(listeners.webhook, &certificate, &stop)?;
         tokio::spawn(certificate.renew(self.signer.clone(), names, stop.clone()));
-        let incoming = tls::accept(listener, config, stop.clone());
+        let incoming = tls::accept(listeners.xds, config, Limits::default(), stop.clone());
         let discovery = Discovery {
             store: self.store.clone(),
             authenticator: self.authenticator.clone(),
@@ -349,6 +375,25 @@ impl Parts {
             .add_service(certificates)
             .serve_with_incoming_shutdown(ReceiverStream::new(incoming), stop.cancelled_owned())
             .await
-            .context("the xDS server failed")
+            .context("the xDS server failed")?;
+        webhook.join_all().await;
+        Ok(())
+    }
+
+    /// The webhook has the certificate of xDS: its name is the same Service.
+    fn serve_webhook(
+        &self,
+        listener: Option<TcpListener>,
+        certificate: &Arc<ServerCert>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<JoinSet<()>> {
+        let mut tasks = JoinSet::new();
+        if let Some(listener) = listener {
+            let config = certificate.config("http/1.1")?;
+            let incoming = tls::accept(listener, config, Webhook::limits(), stop.clone());
+            let webhook = Webhook::new(self.index.clone(), self.metrics.clone());
+            tasks.spawn(webhook.serve(incoming, stop.clone()));
+        }
+        Ok(tasks)
     }
 }

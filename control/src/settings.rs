@@ -64,6 +64,12 @@ pub struct Settings {
     /// Address of metrics and readiness alone, for whoever may reach it; without it only --debug-addr has them
     #[arg(long, env = "WARREN_METRICS_ADDR")]
     pub metrics_addr: Option<SocketAddr>,
+    /// Address of the admission webhook; without it there is none
+    #[arg(long, env = "WARREN_WEBHOOK_ADDR")]
+    pub webhook_addr: Option<SocketAddr>,
+    /// ValidatingWebhookConfiguration that is made to trust the webhook (--source kubernetes)
+    #[arg(long, env = "WARREN_WEBHOOK_CONFIG", default_value = "warren-control")]
+    pub webhook_config: String,
     /// DNS name or IP address in the server's certificate, beside `localhost` and a specific --xds-addr; may be repeated
     #[arg(
         long,
@@ -255,6 +261,8 @@ impl Settings {
             ("xds-addr", json!(self.xds_addr)),
             ("debug-addr", json!(self.debug_addr)),
             ("metrics-addr", json!(self.metrics_addr)),
+            ("webhook-addr", json!(self.webhook_addr)),
+            ("webhook-config", json!(self.webhook_config)),
             ("xds-san", json!(self.server_names())),
             ("xds-clients", json!(self.xds_clients)),
             ("tunnel-account", json!(self.tunnel_account)),

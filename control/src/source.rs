@@ -11,6 +11,7 @@ use crate::status::Observation;
 pub mod decode;
 pub mod dir;
 pub mod kubernetes;
+pub mod stand_in;
 pub mod unknown;
 
 /// Batches that may wait for the index before a source pauses.

@@ -1,4 +1,5 @@
-//! What is to be written back to the API server: conditions of our own objects, events about others. By the leader only.
+//! What is to be written back to the API server: conditions of our own objects and of what is ours in the Gateway API, events
+//! about others. By the leader only.
 //!
 //! ```text
 //! source: statuses as they are --+
@@ -12,10 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tokio::sync::Notify;
 
-use crate::model::ObjectKey;
+use crate::model::{Id, Kind, ObjectKey};
+use gateway::{Asks, Owned};
 
 pub mod condition;
 pub mod event;
+pub mod gateway;
 pub mod lease;
 pub mod writer;
 
@@ -27,12 +30,16 @@ pub const FIELD_MANAGER: &str = "warren-control";
 pub struct Observation {
     /// Unique id.
     pub uid: Arc<str>,
+    /// Its version, of which only equality means anything.
+    pub version: Arc<str>,
     /// Counts changes of its specification.
     pub generation: i64,
     /// Whether it could not be taken at all.
     pub rejected: bool,
     /// Its conditions.
     pub conditions: Vec<Condition>,
+    /// What it asks for, where it is of the Gateway API.
+    pub asks: Option<Asks>,
 }
 
 /// What has a status, and whose status or events may have to be written. Clones share.
@@ -58,6 +65,9 @@ impl Board {
     pub fn observe(&self, observed: Vec<(ObjectKey, Option<Observation>)>) {
         let mut state = self.lock();
         for (key, observation) in observed {
+            if matches!(key.kind, Kind::GatewayClass | Kind::Gateway) {
+                state.pass_on(&key, observation.as_ref());
+            }
             match observation {
                 Some(observation) => {
                     if state.writing {
@@ -126,15 +136,47 @@ impl Board {
         }
     }
 
+    fn asks(&self, kind: Kind, id: Id) -> Option<Asks> {
+        self.lock()
+            .observed
+            .get(&ObjectKey { kind, id })?
+            .asks
+            .clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Owned for Board {
+    fn class(&self, name: &str) -> bool {
+        self.asks(Kind::GatewayClass, Id::new("", name)) == Some(Asks::Class(true))
+    }
+
+    fn gateway(&self, id: &Id) -> bool {
+        match self.asks(Kind::Gateway, id.clone()) {
+            Some(Asks::Gateway(class)) => self.class(&class),
+            _ => false,
+        }
+    }
+}
+
+impl State {
+    /// Whose class or Gateway comes, goes or changes may be ours now, or no longer.
+    fn pass_on(&mut self, key: &ObjectKey, observation: Option<&Observation>) {
+        let before = self.observed.get(key).and_then(|o| o.asks.as_ref());
+        if !self.writing || before == observation.and_then(|o| o.asks.as_ref()) {
+            return;
+        }
+        let dependents = self.observed.keys().filter(|k| k.kind.is_gateway_api());
+        self.dirty.extend(dependents.cloned());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Id, Kind};
 
     fn key(name: &str) -> ObjectKey {
         ObjectKey {

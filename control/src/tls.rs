@@ -28,15 +28,16 @@ use crate::ca::{Signer, Subject};
 
 mod limits;
 
-use limits::{Limits, Slot};
+pub use limits::Limits;
+use limits::Slot;
 
 /// Handshakes at once. One more ends the oldest: a client that means it needs milliseconds, so that those which stall go
 /// first and cannot lock the others out.
 const HANDSHAKES: usize = 256;
 /// A handshake that takes longer is cut off.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-/// Length of what HTTP/2 begins with (RFC 9113 §3.4). It has to be here within [`HANDSHAKE_LIMIT`] of the TLS handshake's
-/// end; keep-alive watches only what comes behind it.
+/// Length of what HTTP/2 begins with (RFC 9113 §3.4); HTTP/1.1 begins with more. It has to be here within
+/// [`HANDSHAKE_LIMIT`] of the TLS handshake's end; keep-alive watches only what comes behind it.
 const PREFACE: usize = 24;
 /// Life of the server's own certificate, which is renewed at half of it.
 const SERVER_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -97,17 +98,17 @@ impl ServerCert {
         }
     }
 
-    /// TLS 1.3 with HTTP/2.
+    /// TLS 1.3 for one protocol: `h2` or `http/1.1`.
     ///
     /// # Errors
     /// The library refuses its own defaults.
-    pub fn config(self: &Arc<Self>) -> anyhow::Result<Arc<ServerConfig>> {
+    pub fn config(self: &Arc<Self>, protocol: &str) -> anyhow::Result<Arc<ServerConfig>> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_no_client_auth()
             .with_cert_resolver(self.clone());
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
         Ok(Arc::new(config))
     }
 }
@@ -131,12 +132,12 @@ async fn certified(signer: &Signer, names: &[String]) -> anyhow::Result<Certifie
 pub fn accept(
     listener: TcpListener,
     config: Arc<ServerConfig>,
+    limits: Limits,
     stop: CancellationToken,
 ) -> mpsc::Receiver<std::io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(16);
     let acceptor = TlsAcceptor::from(config);
     let mut handshakes = VecDeque::new();
-    let limits = Limits::default();
     tokio::spawn(stop.run_until_cancelled_owned(async move {
         loop {
             match listener.accept().await {
@@ -243,7 +244,7 @@ impl AsyncRead for Connection {
                 this.opening = None;
             } else if limit.as_mut().poll(cx).is_ready() {
                 let address = this.peer.0;
-                tracing::warn!(%address, "no HTTP/2 preface within {} s of the TLS handshake", HANDSHAKE_LIMIT.as_secs());
+                tracing::warn!(%address, "no request within {} s of the TLS handshake", HANDSHAKE_LIMIT.as_secs());
                 return Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()));
             }
         }

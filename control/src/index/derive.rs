@@ -57,6 +57,7 @@ impl Index {
         };
         let mut notes = backed.notes;
         self.note_conflicts(pod, traits, &mut notes);
+        notes.extend(self.contending_peers(pod).filter(|_| enrolled));
         let key = ObjectKey {
             kind: Kind::Pod,
             id: id.clone(),

@@ -79,6 +79,15 @@ impl Index {
                 member(&mut self.store.pods_by_ip, ip, id.clone(), present);
             }
         }
+        let labels = |p: &Option<Arc<Pod>>| p.as_ref().map(|p| p.meta.labels.clone());
+        let (labels_before, labels_after) = (labels(&before), labels(&after));
+        if labels_before != labels_after {
+            for (labels, present) in [(labels_before, false), (labels_after, true)] {
+                if let Some(labels) = labels {
+                    self.count_pod(id, &labels, present);
+                }
+            }
+        }
         let ips = |p: &Option<Arc<Pod>>| p.as_deref().map(own_addresses).unwrap_or_default();
         let (ips_before, ips_after) = (ips(&before), ips(&after));
         for ip in ips_before.symmetric_difference(&ips_after) {

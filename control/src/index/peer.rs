@@ -10,8 +10,7 @@ use warren_crds::PeerAuthenticationSpec;
 use warren_crds::peer_authentication::{Mode, MutualTls};
 
 use super::Index;
-use crate::model::{Id, Labels, Meta, ObjectKey, Pod};
-use crate::warning::Warning;
+use crate::model::{Id, Labels, Meta, Pod};
 
 /// Names of policies that stand for PeerAuthentications start with this; no object's own name holds a `/`.
 pub const PREFIX: &str = "peerauthentication/";
@@ -115,8 +114,16 @@ impl Index {
             }
             self.mark_peer(id, peer);
         }
+        for selector in [&before, &after]
+            .into_iter()
+            .filter_map(|p| p.as_ref()?.selector.as_ref())
+        {
+            let same: Vec<Id> = self.same_selector(id, selector).cloned().collect();
+            self.dirty.peer.extend(same);
+        }
         let selector = after.as_ref().and_then(|p| p.selector.as_ref());
         self.store.peer_selectors.set(id, selector);
+        self.count_chosen_by_peer(id, after.as_ref());
         match after {
             Some(peer) => self.store.peers.insert(id.clone(), peer),
             None => self.store.peers.remove(id),
@@ -225,24 +232,62 @@ impl Index {
         })
     }
 
-    /// What its author should know.
-    pub(super) fn peer_warnings(&self, key: &ObjectKey) -> Vec<Warning> {
-        let Some(peer) = self.store.peers.get(&key.id) else {
-            return Vec::new();
+    /// The PeerAuthentication of the very same scope that goes before this one.
+    pub(super) fn older_peer(&self, id: &Id, peer: &Peer) -> Option<Arc<str>> {
+        let oldest = match &peer.selector {
+            None => self.store.wide_peers.get(&id.namespace)?.first().cloned(),
+            Some(selector) => self
+                .same_selector(id, selector)
+                .filter_map(|other| {
+                    let created = self.store.peers.get(other)?.created;
+                    Some((created, other.name.clone()))
+                })
+                .min(),
         };
-        let mut notes = peer.notes.clone();
-        let first = self
+        oldest
+            .filter(|oldest| *oldest < (peer.created, id.name.clone()) && oldest.1 != id.name)
+            .map(|(_, name)| name)
+    }
+
+    fn same_selector<'a>(
+        &'a self,
+        id: &'a Id,
+        selector: &'a Labels,
+    ) -> impl Iterator<Item = &'a Id> {
+        let is = |other: &&Id| {
+            let other = self.store.peers.get(*other);
+            other.is_some_and(|p| p.selector.as_ref() == Some(selector))
+        };
+        // What chooses the selector's own labels is as wide or wider.
+        let wider = self.store.peer_selectors.choosing(&id.namespace, selector);
+        wider.filter(is)
+    }
+
+    /// Several that choose one pod by other labels: which of them is in force, and which are not.
+    pub(super) fn contending_peers(&self, pod: &Pod) -> Option<(String, String)> {
+        let chosen = self
             .store
-            .wide_peers
-            .get(&key.id.namespace)
-            .and_then(|w| w.first());
-        if let Some((_, name)) = first.filter(|(_, n)| peer.selector.is_none() && *n != key.id.name)
-        {
-            notes.push((
-                format!("PeerAuthentication {name} covers the same scope and is older, so this one has no effect"),
-                "remove one of them".to_owned(),
-            ));
-        }
-        self.warnings_of(key, notes)
+            .peer_selectors
+            .choosing(&pod.meta.id.namespace, &pod.meta.labels);
+        let mut chosen: Vec<_> = chosen
+            .filter_map(|id| Some((self.store.peers.get(id)?, &id.name)))
+            .collect();
+        chosen.sort_by_key(|(peer, name)| (peer.created, *name));
+        let ((first, name), others) = chosen.split_first()?;
+        // Those with the same selector are told so themselves.
+        let others: Vec<&str> = others
+            .iter()
+            .filter(|(peer, _)| peer.selector != first.selector)
+            .map(|(_, name)| &***name)
+            .collect();
+        (!others.is_empty()).then(|| {
+            (
+                format!(
+                    "PeerAuthentications {name} and {} choose this pod; {name} is the oldest and in force, the others have no effect on it",
+                    others.join(", ")
+                ),
+                "make one of them choose it".to_owned(),
+            )
+        })
     }
 }

@@ -90,20 +90,12 @@ impl Index {
                 &mut delta.policies,
             );
         }
-        for id in dirty.authorization {
-            let key = ObjectKey {
-                kind: Kind::AuthorizationPolicy,
-                id,
-            };
-            let warnings = self.authorization_warnings(&key);
-            self.set_warnings(key, warnings);
-        }
-        for id in dirty.peer {
-            let key = ObjectKey {
-                kind: Kind::PeerAuthentication,
-                id,
-            };
-            let warnings = self.peer_warnings(&key);
+        let authorization = dirty.authorization.into_iter();
+        let authorization = authorization.map(|id| (Kind::AuthorizationPolicy, id));
+        let peer = dirty.peer.into_iter();
+        for (kind, id) in authorization.chain(peer.map(|id| (Kind::PeerAuthentication, id))) {
+            let key = ObjectKey { kind, id };
+            let warnings = self.policy_warnings(&key);
             self.set_warnings(key, warnings);
         }
         delta.warnings = std::mem::take(&mut self.published.pending_warnings)

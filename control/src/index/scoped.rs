@@ -13,8 +13,7 @@ use warren_crds::AuthorizationPolicySpec;
 use super::Index;
 use super::authorization::{Compiled, Cover, compile};
 use super::store::member;
-use crate::model::{Id, Meta, ObjectKey, Pod};
-use crate::warning::Warning;
+use crate::model::{Id, Meta, Pod};
 
 /// A policy that exists because pods need it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +78,7 @@ impl Index {
                 _ => None,
             });
             self.store.authorization_selectors.set(id, selector);
+            self.count_chosen_by_authorization(id, after.as_ref());
         }
         self.mark_policies(id);
         match after {
@@ -284,32 +284,6 @@ impl Index {
                 })
             }
         }
-    }
-
-    /// What its author should know.
-    pub(super) fn authorization_warnings(&self, key: &ObjectKey) -> Vec<Warning> {
-        let Some(compiled) = self.store.authorizations.get(&key.id) else {
-            return Vec::new();
-        };
-        let mut notes = compiled.notes.clone();
-        if let Cover::Services(names) = &compiled.cover {
-            let missing = names.iter().filter(|n| {
-                !self
-                    .store
-                    .services
-                    .contains_key(&Id::new(key.id.namespace.clone(), (*n).clone()))
-            });
-            notes.extend(missing.map(|name| {
-                (
-                    format!(
-                        "spec.targetRefs: there is no Service {name} in namespace {}",
-                        key.id.namespace
-                    ),
-                    "create it, or correct the name; nothing is enforced for it".to_owned(),
-                )
-            }));
-        }
-        self.warnings_of(key, notes)
     }
 }
 

@@ -10,6 +10,7 @@ use super::authorization::Compiled;
 use super::endpoints::EndpointId;
 use super::labels::LabelIndex;
 use super::peer::Peer;
+use super::reach::Chosen;
 use super::selector::SelectorIndex;
 use crate::model::labels::Traits;
 use crate::model::{EndpointSlice, Id, Labels, Pod, Service, labels};
@@ -57,6 +58,8 @@ pub struct Store {
     pub peer_selectors: SelectorIndex,
     /// Those without, by namespace, the one in force first.
     pub wide_peers: HashMap<Arc<str>, BTreeSet<(i64, Arc<str>)>>,
+    /// How many pods policies choose.
+    pub chosen: Chosen,
     /// Pods to which an ALLOW policy with targetRefs applies; ordered, so that those of a namespace are together.
     pub pods_in_service_allow: BTreeMap<Arc<str>, BTreeSet<Id>>,
 }

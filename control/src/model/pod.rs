@@ -90,6 +90,9 @@ impl Pod {
             ports,
             meta,
         };
+        if pod.ips.is_empty() && status.phase.as_deref() == Some("Running") {
+            problems.push("status.podIPs: it runs and has no address, so nobody reaches it, and it is in no Service".into());
+        }
         (pod, problems)
     }
 }

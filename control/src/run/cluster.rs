@@ -105,6 +105,9 @@ impl Cluster {
             client: self.client.clone(),
             namespaces,
             name: settings.root_configmap.clone(),
+            webhook: settings
+                .webhook_addr
+                .map(|_| settings.webhook_config.clone()),
             current: authority,
             leadership: leadership.clone(),
         };

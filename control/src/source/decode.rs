@@ -5,14 +5,20 @@ use std::sync::Arc;
 
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use warren_crds::{AuthorizationPolicy, PeerAuthentication};
 
+use super::stand_in::{self, StandIn};
 use super::unknown;
 use crate::index::{authorization, peer};
 use crate::model::{EndpointSlice, Id, Kind, Meta, Object, ObjectKey, Pod, Service, labels};
+
+/// What is in force where a change was refused: for [`Note::until_then`].
+pub const VERSION_BEFORE: &str = "the version before stays in force";
+/// What is in force where there is no version before, nor anything that stands in.
+pub const NO_EFFECT: &str = "it has no effect";
 
 /// What a document turned out to be.
 #[derive(Debug)]
@@ -40,6 +46,13 @@ impl Note {
             next_step: "correct it; the rest of the object is in force".into(),
         }
     }
+
+    /// What is in force until the object is corrected.
+    #[must_use]
+    pub fn until_then(mut self, effect: &str) -> Self {
+        self.next_step = format!("{}; until then {effect}", self.next_step);
+        self
+    }
 }
 
 /// Why a document is no object.
@@ -49,6 +62,8 @@ pub struct Rejected {
     pub object: Option<ObjectKey>,
     /// What is wrong.
     pub note: Note,
+    /// What closes in its place.
+    pub stand_in: Option<Box<StandIn>>,
 }
 
 /// Turns a document into an object.
@@ -186,36 +201,29 @@ fn typed<T: Named + Serialize + DeserializeOwned>(
         kind,
         id: id.clone(),
     };
-    let object = T::deserialize(&value).map_err(|e| {
-        rejected(
-            Some(key.clone()),
-            e.to_string(),
-            "correct it; the version before, if any, stays in force",
-        )
-    })?;
+    let refused = |reason: String, next_step: &str| {
+        let stand_in = stand_in::of(kind, scraped(&id, &value), &value);
+        Rejected {
+            stand_in: stand_in.map(Box::new),
+            ..rejected(Some(key.clone()), reason, next_step)
+        }
+    };
+    let object = T::deserialize(&value).map_err(|e| refused(e.to_string(), "correct it"))?;
     let unknown = serde_json::to_value(&object)
         .map(|known| unknown::fields(&value, &known))
         .unwrap_or_default();
     if ours && !unknown.is_empty() {
         let reason = format!("unknown field {}", unknown.join(", "));
-        return Err(rejected(
-            Some(key),
-            reason,
-            "correct its name or its indentation; the version before, if any, stays in force",
-        ));
+        return Err(refused(reason, "correct its name or its indentation"));
     }
-    let (object, problems) = build(meta(id, object.metadata()), &object);
+    let (object, problems) = build(meta(id.clone(), object.metadata()), &object);
     let invalid = match &object {
         Object::AuthorizationPolicy(meta, spec) => authorization::compile(meta, spec).err(),
         Object::PeerAuthentication(meta, spec) => peer::compile(meta, spec).err(),
         _ => None,
     };
     if let Some(reason) = invalid {
-        return Err(rejected(
-            Some(key),
-            reason,
-            "correct it; the version before, if any, stays in force",
-        ));
+        return Err(refused(reason, "correct it"));
     }
     let unknown = unknown.into_iter().map(|f| Note {
         reason: format!("unknown field {f}"),
@@ -292,7 +300,14 @@ fn rejected(object: Option<ObjectKey>, reason: impl Into<String>, next_step: &st
             reason: reason.into(),
             next_step: next_step.into(),
         },
+        stand_in: None,
     }
+}
+
+/// Metadata of a document that may be bad anywhere.
+fn scraped(id: &Id, value: &Value) -> Meta {
+    let given = value.get("metadata").map(ObjectMeta::deserialize);
+    meta(id.clone(), &given.and_then(Result::ok).unwrap_or_default())
 }
 
 /// Fields of type Quantity, which may be written as numbers, by the name of the field that holds them.

@@ -147,9 +147,7 @@ fn event(key: &ObjectKey, namespace: &str, object: &ObjectMeta, warning: &Warnin
 
 fn reason(kind: Kind) -> &'static str {
     match kind {
-        Kind::Gateway | Kind::HTTPRoute | Kind::GRPCRoute | Kind::TLSRoute | Kind::TCPRoute => {
-            "NotSupported"
-        }
+        kind if kind.is_gateway_api() => "NotSupported",
         _ => "NotHonoured",
     }
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::core::Status;
 use kube::{Api, Client};
-use serde_json::json;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use serde_json::{Value, json};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::lease::Leadership;
-use super::{Board, FIELD_MANAGER, condition, event};
+use super::{Board, FIELD_MANAGER, Observation, condition, event, gateway};
 use crate::metrics::Metrics;
 use crate::model::ObjectKey;
 use crate::source::kubernetes::causes;
@@ -93,12 +94,7 @@ impl Writer {
             if !self.leadership.holds() {
                 return false;
             }
-            let done = if key.kind.has_status() {
-                self.write_status(&key, &mut pace).await
-            } else {
-                let warnings = self.warnings.of(&key);
-                event::publish(&self.client, &key, &warnings, events).await
-            };
+            let done = self.write(&key, &mut pace, events).await;
             if let Err(e) = done {
                 self.metrics.write_failed(key.kind);
                 failed += 1;
@@ -120,11 +116,59 @@ impl Writer {
         !again.is_empty()
     }
 
-    async fn write_status(
+    async fn write(
         &self,
         key: &ObjectKey,
-        pace: &mut tokio::time::Interval,
+        pace: &mut Interval,
+        events: &mut event::Budget,
     ) -> Result<(), Failure> {
+        if key.kind.has_status() {
+            return self.write_status(key, pace).await;
+        }
+        if let Some(seen) = self.board.get(key).filter(|_| key.kind.is_gateway_api()) {
+            let (ours, status) = gateway::due(key, &seen, &self.board, Timestamp::now());
+            if let Some(status) = status {
+                self.write_gateway(key, &seen, status, pace).await?;
+            }
+            if ours {
+                return Ok(());
+            }
+        }
+        let warnings = self.warnings.of(key);
+        event::publish(&self.client, key, &warnings, events).await
+    }
+
+    /// Only over the version that was seen: what others report is in there as well.
+    async fn write_gateway(
+        &self,
+        key: &ObjectKey,
+        seen: &Observation,
+        status: Value,
+        pace: &mut Interval,
+    ) -> Result<(), Failure> {
+        pace.tick().await;
+        let resource = resource(key.kind);
+        let client = self.client.clone();
+        let api: Api<DynamicObject> = match key.kind.is_namespaced() {
+            true => Api::namespaced_with(client, &key.id.namespace, &resource),
+            false => Api::all_with(client, &resource),
+        };
+        let patch = Patch::Merge(json!({
+            "metadata": {"uid": &*seen.uid, "resourceVersion": &*seen.version},
+            "status": status,
+        }));
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let call = api.patch_status(&key.id.name, &params, &patch);
+        if call_limited(call).await?.is_some() {
+            self.metrics.written(key.kind);
+        }
+        Ok(())
+    }
+
+    async fn write_status(&self, key: &ObjectKey, pace: &mut Interval) -> Result<(), Failure> {
         let Some(observation) = self.board.get(key) else {
             return Ok(());
         };
@@ -177,7 +221,9 @@ pub async fn call_limited<T>(
 ) -> Result<Option<T>, Failure> {
     match tokio::time::timeout(CALL_LIMIT, call).await {
         Ok(Ok(value)) => Ok(Some(value)),
-        Ok(Err(kube::Error::Api(s))) if matches!(s.code, 404 | 409) => Ok(None),
+        Ok(Err(kube::Error::Api(s))) if matches!(s.code, 404 | 409) || is_terminating(&s) => {
+            Ok(None)
+        }
         // Not 403: an API server that has just started says so before it has read the roles.
         Ok(Err(kube::Error::Api(s))) if matches!(s.code, 400 | 422) => {
             Err(Failure::Lasting(s.message.clone()))
@@ -185,6 +231,14 @@ pub async fn call_limited<T>(
         Ok(Err(e)) => Err(Failure::Passing(causes(&e))),
         Err(_) => Err(Failure::Passing("no answer within 10 s".to_owned())),
     }
+}
+
+/// Nothing can be made in a namespace that is being deleted, not even an event, and nothing will be.
+fn is_terminating(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|d| &d.causes);
+    causes
+        .into_iter()
+        .any(|c| c.reason == "NamespaceTerminating")
 }
 
 fn replaced(mut conditions: Vec<Condition>, new: Condition) -> Vec<Condition> {

@@ -6,14 +6,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use warren_core::address::canonical;
 
-/// Connections in all.
+/// Connections of xDS and CA in all.
 const TOTAL: usize = 20_000;
-/// Connections from one address; a node has a handful.
+/// Those from one address; a node has a handful.
 const FROM_ONE: usize = 256;
 
 /// Counts connections. Clones share.
-#[derive(Clone, Debug, Default)]
-pub struct Limits(Arc<Mutex<Counts>>);
+#[derive(Clone, Debug)]
+pub struct Limits {
+    total: usize,
+    from_one: usize,
+    counts: Arc<Mutex<Counts>>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::new(TOTAL, FROM_ONE)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -29,12 +39,21 @@ pub struct Slot {
 }
 
 impl Limits {
+    /// At most so many in all, and from one address.
+    pub fn new(total: usize, from_one: usize) -> Self {
+        Self {
+            total,
+            from_one,
+            counts: Arc::default(),
+        }
+    }
+
     /// Counts a connection, unless there are too many.
     pub fn admit(&self, address: IpAddr) -> Option<Slot> {
         let address = canonical(address);
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let from_one = counts.by_address.get(&address).copied().unwrap_or(0);
-        if counts.total >= TOTAL || from_one >= FROM_ONE {
+        if counts.total >= self.total || from_one >= self.from_one {
             return None;
         }
         counts.total += 1;
@@ -48,7 +67,8 @@ impl Limits {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut counts = self.limits.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = &self.limits.counts;
+        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.total -= 1;
         if let Some(n) = counts.by_address.get_mut(&self.address) {
             *n -= 1;

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use warren_control::source::decode::decode;
+use warren_control::source::dir::document::parse;
 use warren_core::workload::{Health, TunnelProtocol, WorkloadKind};
 
 use crate::support::model::{World, meshed, pod};
@@ -328,4 +330,19 @@ fn draining_pods_are_a_services_last_resort() {
     assert_eq!(health(&world), Health::Healthy, "the other one is gone");
     world.delete(service);
     assert_eq!(health(&world), Health::Unhealthy, "it is nobody's resort");
+}
+
+#[test]
+fn a_pod_that_runs_without_an_address_is_told() {
+    let without = |phase: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: p, namespace: shop}}, spec: {{containers: []}}, status: {{phase: {phase}}}}}"
+        )
+    };
+    for (phase, expected) in [("Pending", 0), ("Running", 1), ("Succeeded", 0)] {
+        let value = parse(&without(phase), false).0.remove(0).value;
+        let notes = decode(value).expect("good").notes;
+        assert_eq!(notes.len(), expected, "{phase}: {notes:?}");
+        assert!(notes.iter().all(|n| n.reason.contains("has no address")));
+    }
 }

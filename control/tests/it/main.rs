@@ -3,17 +3,22 @@
 mod support;
 
 mod admin;
+mod admission;
+mod admission_server;
 mod ca;
 mod ca_given;
 mod dir;
 mod garbage;
+mod gateway_status;
 mod index_pods;
 mod index_services;
 mod kube_odd;
 mod policy_compile;
+mod policy_notes;
 mod policy_reach;
 mod scale;
 mod store;
+mod unreadable;
 mod xds;
 mod xds_expiry;
 mod xds_raw;

@@ -1,6 +1,7 @@
 //! Delta xDS by hand: HTTP/2 frames carry gRPC messages whose protobuf fields are written and read here, byte by byte. It
 //! shows that the wire is what others expect, with none of our generated code on the client's side.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio_rustls::client::TlsStream;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -117,6 +119,32 @@ fn request(type_url: &str, node: bool, nonce: &str) -> Bytes {
     frame.into()
 }
 
+/// A TLS connection to one of the controller's addresses.
+pub async fn connect(
+    controller: &Controller,
+    address: SocketAddr,
+    protocol: &[u8],
+) -> TlsStream<TcpStream> {
+    let pem = std::fs::read(controller.root()).expect("root");
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(&pem).expect("PEM"))
+        .expect("a root");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let tcp = TcpStream::connect(address).await.expect("connect");
+    let name = ServerName::try_from("localhost").expect("name");
+    tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+        .expect("TLS")
+}
+
 struct Raw {
     requests: mpsc::Sender<Bytes>,
     body: Incoming,
@@ -125,24 +153,7 @@ struct Raw {
 
 impl Raw {
     async fn open(controller: &Controller) -> Self {
-        let pem = std::fs::read(controller.root()).expect("root");
-        let mut roots = rustls::RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(&pem).expect("PEM"))
-            .expect("a root");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("TLS 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let tcp = TcpStream::connect(controller.xds).await.expect("connect");
-        let name = ServerName::try_from("localhost").expect("name");
-        let tls = tokio_rustls::TlsConnector::from(Arc::new(config))
-            .connect(name, tcp)
-            .await
-            .expect("TLS");
+        let tls = connect(controller, controller.xds, b"h2").await;
         assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         let handshake =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls));

@@ -5,9 +5,11 @@ mod support;
 
 mod ca;
 mod cert_manager;
+mod gateways;
 mod leader;
 mod objects;
 mod outage;
 mod scale;
 mod status;
 mod tokens;
+mod webhook;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::support::api::ApiServer;
 use crate::support::controller::Controller;
-use crate::support::objects::{apply, delete, install, install_crds, namespace, node, pod};
+use crate::support::eventually;
+use crate::support::objects::{apply, delete, get, install, install_crds, namespace, node, pod};
 
 #[tokio::test]
 #[ignore = "needs etcd and kube-apiserver"]
@@ -78,12 +79,12 @@ async fn definitions_may_come_later() {
     install_crds(&client).await;
     let policy = "{apiVersion: warren.dev/v1alpha1, kind: PeerAuthentication, metadata: {name: all, namespace: shop}, spec: {mtls: {mode: STRICT}}}";
     apply(&client, policy).await;
-    crate::support::eventually("the policy", async || {
+    eventually("the policy", async || {
         (c.policies().await == ["shop/peerauthentication/all"]).then_some(())
     })
     .await;
     delete(&client, policy).await;
-    crate::support::eventually("no policy", async || {
+    eventually("no policy", async || {
         c.policies().await.is_empty().then_some(())
     })
     .await;
@@ -134,4 +135,58 @@ async fn what_cannot_be_honoured_disturbs_nothing_else() {
     delete(&client, &namespace("shop")).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     c.has(&known).await;
+}
+
+#[tokio::test]
+#[ignore = "needs etcd and kube-apiserver"]
+async fn a_policy_that_never_could_be_read_closes_what_it_covers() {
+    let (api, client) = ApiServer::installed(&[]).await;
+    let policy = |action: &str, block: &str| {
+        format!(
+            "{{apiVersion: warren.dev/v1alpha1, kind: AuthorizationPolicy, metadata: {{name: p, namespace: shop}}, spec: {{action: {action}, rules: [{{from: [{{source: {{ipBlocks: [{block}]}}}}]}}]}}}}"
+        )
+    };
+    let web = pod("shop", "web-1", "web", "a", "10.0.0.1");
+    let bad = policy("ALLOW", "nonsense");
+    apply(
+        &client,
+        &[namespace("shop"), node("a"), web, bad.clone()].concat(),
+    )
+    .await;
+    let c = Controller::start(&api, api.port, &[]).await;
+    assert_eq!(c.policies().await, ["shop/p"]);
+    let warning = c.warns("counts as an ALLOW that matches nothing").await;
+    assert_eq!(
+        (&*warning.kind, &*warning.name),
+        ("AuthorizationPolicy", "p")
+    );
+    let said = "until then it counts as an ALLOW that matches nothing, for namespace shop";
+    eventually("its condition", async || {
+        let object = get(&client, &bad).await;
+        let message = object.pointer("/status/conditions/0/message")?.as_str()?;
+        message.contains(said).then_some(())
+    })
+    .await;
+
+    // What only reports closes nothing, so what stood in for it goes.
+    apply(&client, &policy("AUDIT", "nonsense")).await;
+    c.warns("it has no effect").await;
+    eventually("no policy", async || {
+        c.policies().await.is_empty().then_some(())
+    })
+    .await;
+    // Corrected, and bad once more: the good version stays, until the controller ends.
+    apply(&client, &policy("ALLOW", "10.0.0.0/8")).await;
+    eventually("the policy", async || {
+        (c.policies().await == ["shop/p"] && c.warnings().await.is_empty()).then_some(())
+    })
+    .await;
+    apply(&client, &policy("AUDIT", "nonsense")).await;
+    c.warns("the version before stays in force").await;
+    assert_eq!(c.policies().await, ["shop/p"]);
+    delete(&client, &bad).await;
+    eventually("no policy", async || {
+        c.policies().await.is_empty().then_some(())
+    })
+    .await;
 }

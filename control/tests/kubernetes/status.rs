@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::api::ApiServer;
 use crate::support::controller::Controller;
 use crate::support::eventually;
-use crate::support::objects::{apply, get, namespace, node, pod};
+use crate::support::objects::{apply, delete, get, namespace, node, pod};
 
 fn policy(name: &str, spec: &str) -> String {
     format!(
@@ -120,4 +120,42 @@ async fn others_objects_get_events() {
     eventually("leadership", async || c.leads().then_some(())).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(list().await.len(), 1);
+}
+
+/// Nothing can be made in it any more: what waits there must hold up nothing else.
+#[tokio::test]
+#[ignore = "needs etcd and kube-apiserver"]
+async fn a_namespace_that_is_being_deleted() {
+    let (api, client) = ApiServer::installed(&[]).await;
+    let web = pod("going", "web-1", "web", "a", "10.0.0.1")
+        .replace("labels: {", "labels: {warren.dev/mesh: perhaps, ");
+    let good = policy("good", "rules: [{from: [{source: {namespaces: [shop]}}]}]");
+    let all = [namespace("going"), namespace("shop"), node("a"), web].concat();
+    apply(&client, &all).await;
+    // Nothing takes its finalizer away here.
+    delete(&client, &namespace("going")).await;
+    let c = Controller::start(&api, api.port, &[]).await;
+    c.has(&["going/web-1"]).await;
+    let warning = c.warns("is being deleted: its pods stay in the mesh").await;
+    assert_eq!((&*warning.kind, &*warning.name), ("Namespace", "going"));
+    c.warns("`perhaps`").await;
+    let events: Api<Event> = Api::namespaced(client.clone(), "default");
+    eventually("an event about the namespace", async || {
+        let all = events.list(&kube::api::ListParams::default()).await.ok()?;
+        let is = |e: &Event| e.involved_object.name.as_deref() == Some("going");
+        all.items.iter().any(is).then_some(())
+    })
+    .await;
+    apply(&client, &good).await;
+    accepted(&client, &good, 1, ("True", "Accepted")).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let events: Api<Event> = Api::namespaced(client.clone(), "going");
+    let made = events.list(&kube::api::ListParams::default()).await;
+    assert!(made.expect("events").items.is_empty(), "it cannot be made");
+    assert_eq!(
+        c.metric("status_write_failures", "Pod").await,
+        0,
+        "{}",
+        c.log()
+    );
 }

@@ -141,6 +141,7 @@ fn controller() -> Arc<Registry> {
     metrics.watch_failed(Kind::Pod);
     metrics.written(Kind::Pod);
     metrics.write_failed(Kind::Pod);
+    metrics.reviewed("allowed");
     metrics.refuse("sample");
     registry
 }

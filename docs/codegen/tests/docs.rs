@@ -8,6 +8,7 @@ use clap::Command;
 use warren_control::model::labels::{KNOWN, PREFIX};
 use warren_control::source::decode::decode;
 use warren_control::source::dir::document::parse;
+use warren_control::status::gateway::CONTROLLER;
 use warren_docs::{commands, root};
 use warren_ztunnel::record::Flag;
 
@@ -207,10 +208,11 @@ fn labels_exist() {
             let key = text[at..].split(end).next().unwrap_or_default();
             let key = key.trim_end_matches(['.', '/', '-']);
             let whole = text[..at].chars().next_back();
-            let image_or_version =
-                key.starts_with("warren.dev/v1") || key.starts_with("warren.dev/warren-");
+            let no_label = key.starts_with("warren.dev/v1")
+                || key.starts_with("warren.dev/warren-")
+                || key == CONTROLLER;
             let part = whole.is_some_and(|c| c == '.' || c == '/');
-            if !known.contains(key) && !image_or_version && !part && key.len() > PREFIX.len() {
+            if !known.contains(key) && !no_label && !part && key.len() > PREFIX.len() {
                 unknown.push(format!("{}: {key}", path.display()));
             }
         }

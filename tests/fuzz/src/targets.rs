@@ -35,6 +35,21 @@ pub const TARGETS: &[Target] = &[
         max_len: 16 << 10,
     },
     Target {
+        name: "admission",
+        about: "what an API server asks the admission webhook about objects (JSON)",
+        run: controller::admission,
+        words: &[
+            "\"request\"",
+            "\"object\"",
+            "\"operation\":\"UPDATE\"",
+            "\"targetRefs\"",
+            "null",
+            "{}",
+            "[]",
+        ],
+        max_len: 16 << 10,
+    },
+    Target {
         name: "authorization",
         about: "policies from the controller (protobuf, xDS)",
         run: wire::authorization,

@@ -1,4 +1,4 @@
-//! The trusted roots as ConfigMaps, for the volumes of tunnels and agents.
+//! The trusted roots as ConfigMaps, for the volumes of tunnels and agents, and for the API server's calls of the webhook.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission;
 use crate::ca::Current;
 use crate::status::FIELD_MANAGER;
 use crate::status::lease::Leadership;
@@ -27,6 +28,8 @@ pub struct Publisher {
     pub namespaces: Vec<String>,
     /// Name of the ConfigMaps.
     pub name: String,
+    /// The ValidatingWebhookConfiguration that has to trust them as well.
+    pub webhook: Option<String>,
     /// What to publish.
     pub current: Current,
     /// Whether we may.
@@ -73,6 +76,12 @@ impl Publisher {
                     tracing::warn!("ConfigMap {namespace}/{}: {e}", self.name);
                 }
             }
+        }
+        if let Some(name) = &self.webhook
+            && let Err(e) = admission::bundle::publish(&self.client, name, roots).await
+        {
+            good = false;
+            tracing::warn!("ValidatingWebhookConfiguration {name}: {e}");
         }
         good
     }

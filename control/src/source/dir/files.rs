@@ -11,7 +11,8 @@ mod load;
 
 use load::{Cache, Entry, Load};
 
-/// The last good objects of each file. Of objects with one name, the one of the first file by name is in force.
+/// The last good objects of each file, and what stands in for policies that never were good. Of objects with one name, the one
+/// of the first file by name is in force.
 #[derive(Debug)]
 pub struct Files {
     files: BTreeMap<Arc<str>, BTreeMap<ObjectKey, Entry>>,
@@ -71,23 +72,14 @@ impl Files {
         self.settle(touched, reported)
     }
 
-    /// Where a document is malformed or an object bad, what the file held before stays in force for what is now missing.
     fn load(&mut self, file: &Arc<str>, text: &str, touched: &mut BTreeSet<ObjectKey>) {
         let cache = self.caches.remove(file).unwrap_or_default();
         let Load {
-            mut objects,
+            objects,
             warnings,
-            bad,
-            malformed,
             cache,
-        } = load::load(file, text, cache);
-        if let Some(before) = self.files.get(file) {
-            for (key, entry) in before {
-                if malformed || bad.contains(key) {
-                    objects.entry(key.clone()).or_insert_with(|| entry.clone());
-                }
-            }
-        }
+            ..
+        } = load::load(file, text, cache, self.files.get(file));
         self.replace(file, objects, touched);
         self.own_warnings.insert(file.clone(), warnings);
         self.caches.insert(file.clone(), cache);
@@ -130,13 +122,13 @@ impl Files {
                 self.holders.remove(&key);
             }
             reported.extend(holders.iter().cloned());
-            let entry = holders
-                .first()
-                .and_then(|f| self.files.get(f)?.get(&key))
-                .cloned();
+            let entry = self.first(&key).map(|(_, entry)| entry.clone());
             match entry {
                 Some(entry) if self.in_force.get(&key) != Some(&entry) => {
-                    events.push(Event::Apply(entry.0.clone(), Some(entry.1.clone())));
+                    events.push(Event::Apply(
+                        entry.object.clone(),
+                        Some(entry.origin.clone()),
+                    ));
                     self.in_force.insert(key, entry);
                 }
                 Some(_) => {}
@@ -150,10 +142,17 @@ impl Files {
         events
     }
 
+    /// The file whose object of this name is in force: the first that can be read, else the first.
+    fn first(&self, key: &ObjectKey) -> Option<(&Arc<str>, &Entry)> {
+        let holders = self.holders.get(key)?.iter();
+        let entries = holders.filter_map(|f| Some((f, self.files.get(f)?.get(key)?)));
+        entries.min_by_key(|(_, entry)| entry.stand_in)
+    }
+
     fn report(&self, file: &Arc<str>) {
         let mut warnings = self.own_warnings.get(file).cloned().unwrap_or_default();
-        for (key, (_, origin)) in self.files.get(file).into_iter().flatten() {
-            let first = self.holders.get(key).and_then(|h| h.first());
+        for (key, Entry { origin, .. }) in self.files.get(file).into_iter().flatten() {
+            let first = self.first(key).map(|(first, _)| first);
             if let Some(first) = first.filter(|f| *f != file) {
                 warnings.push(Warning::object(
                     key.clone(),

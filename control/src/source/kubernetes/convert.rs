@@ -8,9 +8,12 @@ use kube::api::{ApiResource, DynamicObject};
 use kube::core::PartialObjectMeta;
 use serde_json::Value;
 
+use crate::model::labels::MESH;
 use crate::model::{EndpointSlice, Id, Kind, Meta, Object, Pod, Service};
 use crate::source::decode::{self, Decoded, Note};
+use crate::source::stand_in::StandIn;
 use crate::status::Observation;
+use crate::status::gateway::Asks;
 
 /// What is left of an object.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,11 +24,23 @@ pub struct Item {
     pub notes: Vec<Note>,
     /// What its status says now, for kinds whose status we write.
     pub observed: Option<Observation>,
+    /// What closes in its place where it cannot be taken and no earlier version is known.
+    pub stand_in: Option<Box<StandIn>>,
 }
 
 /// A Namespace, by its metadata.
 pub fn namespace(o: &PartialObjectMeta<core::Namespace>) -> Item {
-    plain(Object::Namespace(meta(Kind::Namespace, &o.metadata)))
+    let meta = meta(Kind::Namespace, &o.metadata);
+    let mesh = meta.labels.get(MESH).is_some_and(|v| v == "enabled");
+    let leaving = o.metadata.deletion_timestamp.is_some() && mesh;
+    let note = leaving.then(|| Note {
+        reason: "is being deleted: its pods stay in the mesh, under its policies, until they have ended, and no new ones start".into(),
+        next_step: "wait for its end; `kubectl get namespace -o yaml` says what it waits for".into(),
+    });
+    Item {
+        notes: note.into_iter().collect(),
+        ..plain(Object::Namespace(meta))
+    }
 }
 
 /// A Node, by its metadata.
@@ -62,17 +77,13 @@ pub fn slice(o: &discovery::EndpointSlice) -> Item {
 /// An object of `warren.dev`. It is read without a type, so that one that a later release wrote, or that got past the
 /// schema, stops no other.
 pub fn policy(resource: &ApiResource, o: &DynamicObject) -> Item {
-    let mut observed = Observation {
-        uid: o.metadata.uid.as_deref().unwrap_or_default().into(),
-        generation: o.metadata.generation.unwrap_or_default(),
-        rejected: false,
-        conditions: conditions(&o.data),
-    };
+    let mut observed = observation(o);
     match decode::decode(value(resource, o)) {
         Ok(Decoded { object, notes }) => Item {
             object,
             notes,
             observed: Some(observed),
+            stand_in: None,
         },
         Err(rejected) => {
             observed.rejected = true;
@@ -80,15 +91,23 @@ pub fn policy(resource: &ApiResource, o: &DynamicObject) -> Item {
                 object: None,
                 notes: vec![rejected.note],
                 observed: Some(observed),
+                stand_in: rejected.stand_in,
             }
         }
     }
 }
 
-/// An object of the Gateway API: what asks something of the mesh gets a note.
-pub fn gateway(resource: &ApiResource, o: &DynamicObject) -> Item {
+/// An object of the Gateway API: what asks something of the mesh gets a note, and a status where it is ours.
+pub fn gateway(kind: Kind, resource: &ApiResource, o: &DynamicObject) -> Item {
+    let observed = Observation {
+        asks: Some(Asks::of(kind, &o.data)),
+        ..observation(o)
+    };
     if !concerns_mesh(&o.data) {
-        return Item::default();
+        return Item {
+            observed: Some(observed),
+            ..Item::default()
+        };
     }
     let notes = match decode::decode(value(resource, o)) {
         Ok(Decoded { notes, .. }) => notes,
@@ -96,7 +115,20 @@ pub fn gateway(resource: &ApiResource, o: &DynamicObject) -> Item {
     };
     Item {
         notes,
+        observed: Some(observed),
         ..Item::default()
+    }
+}
+
+fn observation(o: &DynamicObject) -> Observation {
+    let text = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
+    Observation {
+        uid: text(&o.metadata.uid),
+        version: text(&o.metadata.resource_version),
+        generation: o.metadata.generation.unwrap_or_default(),
+        rejected: false,
+        conditions: conditions(&o.data),
+        asks: None,
     }
 }
 
@@ -155,6 +187,6 @@ fn noted(object: Object, problems: Vec<String>) -> Item {
     Item {
         object: Some(object),
         notes: problems.into_iter().map(Note::part).collect(),
-        observed: None,
+        ..Item::default()
     }
 }

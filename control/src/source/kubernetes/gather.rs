@@ -1,15 +1,18 @@
 //! From changes of single kinds to batches: the first one complete, the later ones as they come.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::convert::Item;
 use super::known::Change;
 use crate::model::{Event, Kind, ObjectKey};
 use crate::source::Batch;
+use crate::source::decode::{NO_EFFECT, Note, VERSION_BEFORE};
+use crate::source::stand_in::StandIn;
 use crate::warning::{Raiser, Warning, WarningStore};
 
 /// Events of one batch, as long as more are waiting.
@@ -35,6 +38,10 @@ pub async fn gather(
     warnings: &WarningStore,
     batches: &mpsc::Sender<Batch>,
 ) {
+    let mut gatherer = Gatherer {
+        warnings,
+        held: HashMap::new(),
+    };
     let mut batch = Batch::default();
     let mut remind = interval_at(Instant::now() + REMIND, REMIND);
     remind.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -45,7 +52,7 @@ pub async fn gather(
                 if message.listed {
                     awaited.remove(&message.kind);
                 }
-                add(&mut batch, message, warnings);
+                gatherer.add(&mut batch, message);
             }
             _ = remind.tick() => {
                 let mut kinds: Vec<String> = awaited.iter().map(ToString::to_string).collect();
@@ -59,11 +66,11 @@ pub async fn gather(
     }
     while let Some(message) = messages.recv().await {
         let mut batch = Batch::default();
-        add(&mut batch, message, warnings);
+        gatherer.add(&mut batch, message);
         while batch.events.len() < BATCH
             && let Ok(message) = messages.try_recv()
         {
-            add(&mut batch, message, warnings);
+            gatherer.add(&mut batch, message);
         }
         if batches.send(batch).await.is_err() {
             return;
@@ -71,31 +78,95 @@ pub async fn gather(
     }
 }
 
-fn add(batch: &mut Batch, message: Message, warnings: &WarningStore) {
-    let kind = message.kind;
-    for change in message.changes {
-        match change {
-            Change::Delete(id) => {
-                let key = ObjectKey { kind, id };
-                warnings.replace(Raiser::Source(key.clone()), Vec::new());
-                if kind.has_status() {
-                    batch.observed.push((key.clone(), None));
+/// Which version of a policy the index holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Held {
+    /// One of the object with this unique id.
+    Good(Arc<str>),
+    /// What stands in for it.
+    StandIn,
+}
+
+struct Gatherer<'a> {
+    warnings: &'a WarningStore,
+    /// Of the kinds whose objects may be refused.
+    held: HashMap<ObjectKey, Held>,
+}
+
+impl Gatherer<'_> {
+    fn add(&mut self, batch: &mut Batch, message: Message) {
+        let kind = message.kind;
+        for change in message.changes {
+            match change {
+                Change::Delete(id) => {
+                    let key = ObjectKey { kind, id };
+                    self.warn(&key, Vec::new());
+                    self.held.remove(&key);
+                    if kind.has_status() || kind.is_gateway_api() {
+                        batch.observed.push((key.clone(), None));
+                    }
+                    batch.events.push(Event::Delete(key));
                 }
-                batch.events.push(Event::Delete(key));
-            }
-            Change::Apply(id, item) => {
-                let key = ObjectKey { kind, id };
-                let raised = item.notes.iter().map(|note| {
-                    Warning::object(key.clone(), None, &*note.reason, &*note.next_step)
-                });
-                warnings.replace(Raiser::Source(key.clone()), raised.collect());
-                if item.observed.is_some() {
-                    batch.observed.push((key, item.observed));
-                }
-                if let Some(object) = item.object {
-                    batch.events.push(Event::Apply(Arc::new(object), None));
-                }
+                Change::Apply(id, item) => self.apply(batch, ObjectKey { kind, id }, *item),
             }
         }
+    }
+
+    fn apply(&mut self, batch: &mut Batch, key: ObjectKey, item: Item) {
+        let Item {
+            object,
+            mut notes,
+            observed,
+            stand_in,
+        } = item;
+        let uid = observed.as_ref().map(|o| (o.uid.clone(), o.rejected));
+        let event = match (uid, object) {
+            (Some((uid, true)), _) => {
+                let (event, effect) = self.refused(&key, uid, stand_in);
+                notes = notes.into_iter().map(|n| n.until_then(&effect)).collect();
+                event
+            }
+            (Some((uid, false)), Some(object)) => {
+                self.held.insert(key.clone(), Held::Good(uid));
+                Some(Event::Apply(Arc::new(object), None))
+            }
+            (_, object) => object.map(|o| Event::Apply(Arc::new(o), None)),
+        };
+        self.warn(&key, notes);
+        if observed.is_some() {
+            batch.observed.push((key, observed));
+        }
+        batch.events.extend(event);
+    }
+
+    /// What a version that cannot be taken changes, and what is in force until it is corrected.
+    fn refused(
+        &mut self,
+        key: &ObjectKey,
+        uid: Arc<str>,
+        stand_in: Option<Box<StandIn>>,
+    ) -> (Option<Event>, String) {
+        // An object of this name that was deleted meanwhile is no earlier version of it.
+        if self.held.get(key) == Some(&Held::Good(uid)) {
+            return (None, VERSION_BEFORE.to_owned());
+        }
+        match stand_in.map(|s| *s) {
+            Some(StandIn { object, effect }) => {
+                self.held.insert(key.clone(), Held::StandIn);
+                (Some(Event::Apply(Arc::new(object), None)), effect)
+            }
+            None => {
+                let gone = self.held.remove(key).map(|_| Event::Delete(key.clone()));
+                (gone, NO_EFFECT.to_owned())
+            }
+        }
+    }
+
+    fn warn(&self, key: &ObjectKey, notes: Vec<Note>) {
+        let raised = notes
+            .into_iter()
+            .map(|note| Warning::object(key.clone(), None, note.reason, note.next_step));
+        self.warnings
+            .replace(Raiser::Source(key.clone()), raised.collect());
     }
 }

@@ -28,7 +28,8 @@ const FOREIGN_SLICES: &str =
     "endpointslice.kubernetes.io/managed-by!=endpointslice-controller.k8s.io";
 
 const POLICIES: [Kind; 2] = [Kind::AuthorizationPolicy, Kind::PeerAuthentication];
-const GATEWAY_API: [Kind; 5] = [
+const GATEWAY_API: [Kind; 6] = [
+    Kind::GatewayClass,
     Kind::Gateway,
     Kind::HTTPRoute,
     Kind::GRPCRoute,
@@ -47,6 +48,7 @@ pub fn resource(kind: Kind) -> ApiResource {
         Kind::EndpointSlice => ("discovery.k8s.io", "v1", "endpointslices"),
         Kind::AuthorizationPolicy => ("warren.dev", "v1alpha1", "authorizationpolicies"),
         Kind::PeerAuthentication => ("warren.dev", "v1alpha1", "peerauthentications"),
+        Kind::GatewayClass => ("gateway.networking.k8s.io", "v1", "gatewayclasses"),
         Kind::Gateway => ("gateway.networking.k8s.io", "v1", "gateways"),
         Kind::HTTPRoute => ("gateway.networking.k8s.io", "v1", "httproutes"),
         Kind::GRPCRoute => ("gateway.networking.k8s.io", "v1", "grpcroutes"),
@@ -93,7 +95,9 @@ pub fn start(
         tasks.custom(entry, convert::policy);
     }
     for entry in GATEWAY_API {
-        tasks.custom(entry, convert::gateway);
+        tasks.custom(entry, move |resource, o| {
+            convert::gateway(entry, resource, o)
+        });
     }
     let decisive = [
         Kind::Namespace,
@@ -115,7 +119,11 @@ impl Tasks<'_> {
         self.spawn(kind, None, start, convert);
     }
 
-    fn custom(&mut self, kind: Kind, convert: fn(&ApiResource, &DynamicObject) -> Item) {
+    fn custom(
+        &mut self,
+        kind: Kind,
+        convert: impl Fn(&ApiResource, &DynamicObject) -> Item + Send + Sync + 'static,
+    ) {
         let resource = resource(kind);
         let api = Api::<DynamicObject>::all_with(self.source.client.clone(), &resource);
         let start = move || watcher(api.clone(), config()).boxed();

@@ -50,9 +50,12 @@ impl World {
     }
 
     pub fn apply(&mut self, yaml: &str) -> Delta {
-        let events = objects(yaml)
-            .into_iter()
-            .map(|o| Event::Apply(Arc::new(o), None));
+        let events = objects(yaml).into_iter();
+        self.events(events.map(|o| Event::Apply(Arc::new(o), None)))
+    }
+
+    /// Takes in what a source reported.
+    pub fn events(&mut self, events: impl IntoIterator<Item = Event>) -> Delta {
         let delta = self.index.apply(events);
         self.take(&delta);
         delta

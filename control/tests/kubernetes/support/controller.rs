@@ -111,10 +111,15 @@ impl Controller {
 
     /// A metric of one kind.
     pub async fn metric(&self, name: &str, kind: &str) -> u64 {
-        let text = self.admin().get_text("/metrics").await.expect("metrics");
+        let text = self.metric_text().await;
         let start = format!("warren_control_{name}_total{{resource=\"{kind}\"}} ");
         let line = text.lines().find_map(|l| l.strip_prefix(&start));
         line.map_or(0, |v| v.parse().expect("a number"))
+    }
+
+    /// All metrics.
+    pub async fn metric_text(&self) -> String {
+        self.admin().get_text("/metrics").await.expect("metrics")
     }
 
     pub async fn memory(&self) -> u64 {

@@ -49,7 +49,7 @@ pub async fn get(client: &Client, yaml: &str) -> Value {
     serde_json::to_value(object).expect("JSON")
 }
 
-fn api_of(client: &Client, value: &Value) -> (Api<DynamicObject>, String) {
+pub fn api_of(client: &Client, value: &Value) -> (Api<DynamicObject>, String) {
     let text = |p: &str| value.pointer(p).and_then(Value::as_str).unwrap_or_default();
     let (group, version) = text("/apiVersion")
         .split_once('/')
@@ -57,6 +57,7 @@ fn api_of(client: &Client, value: &Value) -> (Api<DynamicObject>, String) {
     let kind = text("/kind");
     let plural = match kind.to_lowercase() {
         k if k.ends_with("policy") => format!("{}ies", &k[..k.len() - 1]),
+        k if k.ends_with("class") => format!("{k}es"),
         k => format!("{k}s"),
     };
     let gvk = GroupVersionKind::gvk(group, version, kind);

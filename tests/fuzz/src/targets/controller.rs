@@ -1,4 +1,4 @@
-//! What reaches the controller: manifests, tokens, certificate requests and xDS requests.
+//! What reaches the controller: manifests, objects to review, tokens, certificate requests and xDS requests.
 
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
@@ -7,10 +7,12 @@ use std::time::Instant;
 use prost::Message;
 use serde_json::Value;
 use warren_api::r#gen::discovery::DeltaDiscoveryRequest;
+use warren_control::admission::review;
 use warren_control::auth::Settings;
 use warren_control::auth::jwks::Jwks;
 use warren_control::ca::csr;
 use warren_control::index::{Config, Index};
+use warren_control::pipeline::SharedIndex;
 use warren_control::source::dir::files::Files;
 use warren_control::source::dir::scan::Outcome;
 use warren_control::warning::WarningStore;
@@ -59,6 +61,17 @@ pub(super) fn manifest(data: &[u8]) {
         (0, 0, 0),
         "something stayed behind when its file went"
     );
+}
+
+pub(super) fn admission(data: &[u8]) {
+    static INDEX: LazyLock<SharedIndex> = LazyLock::new(|| SharedIndex::new(Config::default()));
+    let Ok((answer, allowed)) = review::answer(data, &INDEX) else {
+        return;
+    };
+    let response = &answer["response"];
+    assert_eq!(response["allowed"], allowed);
+    let message = response["status"]["message"].as_str();
+    assert_eq!(message.is_some_and(|m| !m.is_empty()), !allowed);
 }
 
 pub(super) fn token(data: &[u8]) {

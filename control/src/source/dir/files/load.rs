@@ -1,7 +1,7 @@
 //! One file on its way in. Documents that did not change since are not parsed again, so that one change in a file of a whole
 //! cluster costs what it changes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
@@ -9,12 +9,18 @@ use serde_json::Value;
 
 use crate::model::labels::ORIGIN;
 use crate::model::{Object, ObjectKey, Origin};
-use crate::source::decode::{Note, decode};
+use crate::source::decode::{NO_EFFECT, Note, VERSION_BEFORE, decode};
 use crate::source::dir::document::{Malformed, Part, parts, read};
 use crate::warning::Warning;
 
 /// An object and where it stands.
-pub(super) type Entry = (Arc<Object>, Origin);
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Entry {
+    pub object: Arc<Object>,
+    pub origin: Origin,
+    /// Whether it only stands in for one that cannot be read.
+    pub stand_in: bool,
+}
 
 /// Documents of one file by the hash of their text.
 #[derive(Debug, Default)]
@@ -31,8 +37,17 @@ struct Item {
 #[derive(Debug)]
 enum Content {
     Good(Option<(ObjectKey, Arc<Object>)>, Vec<Note>),
-    Bad(Option<ObjectKey>, Note),
+    Bad(Option<ObjectKey>, Note, Option<(Arc<Object>, String)>),
     Malformed(Malformed),
+}
+
+/// An object that is there and bad.
+#[derive(Debug)]
+struct Bad {
+    key: ObjectKey,
+    origin: Origin,
+    note: Note,
+    stand_in: Option<(Arc<Object>, String)>,
 }
 
 /// What a file holds.
@@ -40,11 +55,10 @@ enum Content {
 pub(super) struct Load {
     pub objects: BTreeMap<ObjectKey, Entry>,
     pub warnings: Vec<Warning>,
-    /// Objects that are there and bad.
-    pub bad: HashSet<ObjectKey>,
-    /// Whether a document is not well-formed, so that objects may be missing that are meant to be there.
-    pub malformed: bool,
     pub cache: Cache,
+    bad: Vec<Bad>,
+    /// Whether a document is not well-formed, so that objects may be missing that are meant to be there.
+    malformed: bool,
 }
 
 /// Documents that are worth another thread.
@@ -90,13 +104,19 @@ pub(super) fn prepare<'a>(
     });
 }
 
-/// Reads a file, given what its documents were before.
-pub(super) fn load(file: &Arc<str>, text: &str, known: Cache) -> Load {
+/// Reads a file, given what its documents were before. Where a document is malformed or an object bad, what the file held
+/// before stays in force for what is now missing.
+pub(super) fn load(
+    file: &Arc<str>,
+    text: &str,
+    known: Cache,
+    before: Option<&BTreeMap<ObjectKey, Entry>>,
+) -> Load {
     let json = is_json(file);
     let mut load = Load {
         objects: BTreeMap::new(),
         warnings: Vec::new(),
-        bad: HashSet::new(),
+        bad: Vec::new(),
         malformed: false,
         cache: Cache::default(),
     };
@@ -111,6 +131,7 @@ pub(super) fn load(file: &Arc<str>, text: &str, known: Cache) -> Load {
         }
         load.cache.0.insert(hash, items);
     }
+    load.keep(before);
     load
 }
 
@@ -130,10 +151,13 @@ impl Load {
                     self.add(key, object, at());
                 }
             }
-            Content::Bad(key, note) => {
-                self.bad.extend(key.clone());
-                self.warn(at(), key.as_ref(), note.clone());
-            }
+            Content::Bad(None, note, _) => self.warn(at(), None, note.clone()),
+            Content::Bad(Some(key), note, stand_in) => self.bad.push(Bad {
+                key: key.clone(),
+                origin: at(),
+                note: note.clone(),
+                stand_in: stand_in.clone(),
+            }),
             Content::Malformed(bad) => {
                 self.malformed = true;
                 self.warnings.push(Warning::file(
@@ -145,8 +169,40 @@ impl Load {
         }
     }
 
+    fn keep(&mut self, before: Option<&BTreeMap<ObjectKey, Entry>>) {
+        for Bad {
+            key,
+            origin,
+            note,
+            stand_in,
+        } in std::mem::take(&mut self.bad)
+        {
+            let known = before.and_then(|b| b.get(&key)).filter(|e| !e.stand_in);
+            let kept = self.objects.get(&key).or(known).cloned();
+            let (entry, effect) = match (kept, stand_in) {
+                (Some(entry), _) => (Some(entry), VERSION_BEFORE.to_owned()),
+                (None, Some((object, effect))) => {
+                    let (origin, stand_in) = (origin.clone(), true);
+                    let entry = Entry {
+                        object,
+                        origin,
+                        stand_in,
+                    };
+                    (Some(entry), effect)
+                }
+                (None, None) => (None, NO_EFFECT.to_owned()),
+            };
+            self.warn(origin, Some(&key), note.until_then(&effect));
+            self.objects.extend(entry.map(|e| (key, e)));
+        }
+        for (key, entry) in before.into_iter().flatten().filter(|_| self.malformed) {
+            let missing = self.objects.entry(key.clone());
+            missing.or_insert_with(|| entry.clone());
+        }
+    }
+
     fn add(&mut self, key: &ObjectKey, object: &Arc<Object>, origin: Origin) {
-        if let Some((_, first)) = self.objects.get(key) {
+        if let Some(Entry { origin: first, .. }) = self.objects.get(key) {
             let note = Note {
                 reason: format!("{first} holds an object of the same name, which is in force"),
                 next_step: "remove or rename one of them".into(),
@@ -154,7 +210,12 @@ impl Load {
             self.warn(origin, Some(key), note);
             return;
         }
-        self.objects.insert(key.clone(), (object.clone(), origin));
+        let entry = Entry {
+            object: object.clone(),
+            origin,
+            stand_in: false,
+        };
+        self.objects.insert(key.clone(), entry);
     }
 
     fn warn(&mut self, origin: Origin, key: Option<&ObjectKey>, note: Note) {
@@ -186,7 +247,10 @@ fn items(text: &str, json: bool) -> Vec<Item> {
                 let object = decoded.object.map(|o| (o.key(), Arc::new(o)));
                 Content::Good(object, decoded.notes)
             }
-            Err(rejected) => Content::Bad(rejected.object, rejected.note),
+            Err(rejected) => {
+                let stand_in = rejected.stand_in.map(|s| (Arc::new(s.object), s.effect));
+                Content::Bad(rejected.object, rejected.note, stand_in)
+            }
         };
         Item { origin, content }
     };
