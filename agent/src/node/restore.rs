@@ -6,9 +6,11 @@ use std::time::Instant;
 use warren_abi::{CONFIG_DIRECT, Config};
 
 use super::Node;
+use super::presume::SILENCE;
 use crate::bpf::Existing;
 use crate::kernel::Kernel;
 use crate::netns::Netns;
+use crate::pods::memory::Namespaces;
 use crate::pods::store::Saved;
 use crate::pods::{Pod, Record, Stage};
 
@@ -17,6 +19,8 @@ use crate::pods::{Pod, Record, Stage};
 pub struct Leftover {
     /// The file.
     pub saved: Saved,
+    /// What was last heard of namespaces.
+    pub memory: Namespaces,
     /// The maps.
     pub existing: Existing,
     /// Cookie of the host's network namespace.
@@ -55,6 +59,7 @@ impl<K: Kernel> Node<K> {
         // A number is never given twice, even if the file is lost: verdicts are kept by number.
         self.next_number = left.saved.next_number.max(left.existing.max_workload + 1);
         self.services.adopt(left.existing.services.clone());
+        self.memory = left.memory;
         for record in left.saved.pods {
             self.adopt(record, &open, now);
         }
@@ -80,6 +85,8 @@ impl<K: Kernel> Node<K> {
         let (uid, number, enrolled) = (pod.uid.clone(), pod.record.number, pod.record.enrolled);
         pod.record.cookie = netns.cookie;
         pod.netns = Some(Arc::new(netns));
+        // Only of those taken in doubt anything is presumed: a label that a running pod was given later is unknown to its sandbox.
+        pod.silent_at = pod.record.in_doubt.then(|| now + SILENCE);
         pod.stage = if enrolled {
             Stage::Enrolled
         } else {

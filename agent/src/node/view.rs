@@ -29,7 +29,7 @@ pub struct PodView {
     pub cookie: u64,
     /// How far it has come.
     pub stage: Stage,
-    /// Whether the controller wants it in the mesh; None while it does not know the pod.
+    /// Whether the controller wants it in the mesh; while it does not know the pod, what is presumed, if anything is.
     pub wanted: Option<bool>,
     /// Listeners in the fd store.
     pub listeners: usize,
