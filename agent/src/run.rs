@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use parking_lot::RwLock;
@@ -227,6 +227,9 @@ fn start_node(
             .map(|path| memory::load(&path))
             .unwrap_or_default(),
         existing: loaded.maps.existing(),
+        above_all: SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(1 << 60, |time| time.as_micros() as u64),
         host_netns,
         tunnel_cgroup: cgroup::id_of(settings.tunnel_cgroup.as_deref()),
         kubelet_cgroup: cgroup::id_of(settings.kubelet_cgroup.as_deref()),

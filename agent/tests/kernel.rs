@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 mod kernel {
+    mod choice;
     mod found;
     pub mod rig;
     pub mod world;

@@ -23,6 +23,8 @@ pub struct Leftover {
     pub memory: Namespaces,
     /// The maps.
     pub existing: Existing,
+    /// No generation of an earlier agent is as high: where the settings were lost, verdicts may have been left.
+    pub above_all: u64,
     /// Cookie of the host's network namespace.
     pub host_netns: u64,
     /// Id of the tunnel's cgroup, or 0.
@@ -41,13 +43,12 @@ impl<K: Kernel> Node<K> {
     ) {
         let old = left.existing.config;
         self.config = Config {
-            generation: old.generation + 1,
+            generation: match old.generation {
+                0 => left.above_all,
+                before => before,
+            } + 1,
             host_netns: left.host_netns,
-            tunnel_cgroup: if left.tunnel_cgroup == 0 {
-                old.tunnel_cgroup
-            } else {
-                left.tunnel_cgroup
-            },
+            tunnel_cgroups: old.tunnel_cgroups,
             kubelet_cgroup: left.kubelet_cgroup,
             flags: if self.options.direct.off {
                 0
@@ -56,6 +57,7 @@ impl<K: Kernel> Node<K> {
             },
             reserved: 0,
         };
+        self.cgroups(left.tunnel_cgroup, left.kubelet_cgroup);
         // A number is never given twice, even if the file is lost: verdicts are kept by number.
         self.next_number = left.saved.next_number.max(left.existing.max_workload + 1);
         self.services.adopt(left.existing.services.clone());

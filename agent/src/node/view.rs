@@ -81,7 +81,7 @@ impl<K: Kernel> Node<K> {
             generation: self.config.generation,
             direct_flows: self.config.flags & CONFIG_DIRECT != 0,
             kernel_log: self.config.flags & CONFIG_LOG != 0,
-            tunnel_cgroup: self.config.tunnel_cgroup,
+            tunnel_cgroup: self.config.tunnel_cgroups[0],
             kubelet_cgroup: self.config.kubelet_cgroup,
             host_netns: self.config.host_netns,
             kernel_services: self.services.len(),
