@@ -12,6 +12,7 @@ pub mod interception;
 mod interop;
 mod kill;
 mod laboratory;
+mod network_policies;
 mod observe;
 mod policy;
 pub mod protocols;
@@ -100,6 +101,7 @@ pub fn all() -> Vec<Scenario> {
     registry.theme("protocols", protocols::register);
     registry.theme("policy", policy::register);
     registry.theme("contradictions", contradictions::register);
+    registry.theme("network-policies", network_policies::register);
     registry.theme("enrol", enrol::register);
     registry.theme("input", input::register);
     registry.theme("kill", kill::register);
