@@ -225,6 +225,15 @@ impl Rig {
         }
     }
 
+    /// Another tunnel comes, in this cgroup.
+    pub fn replace_tunnel(&mut self, link: u64, cgroup: &Path) {
+        self.send(Input::TunnelUp {
+            link,
+            instance: format!("test-{link}"),
+            cgroup: cgroup::id_of(Some(cgroup)),
+        });
+    }
+
     fn request(&self, pod: &'static str) -> Request {
         Request {
             op: Op::Add,
@@ -251,6 +260,16 @@ impl Rig {
         let stream = self.accept(pod, Traffic::Outbound, original.is_ipv4());
         let found = original_destination(&stream);
         assert_eq!(found, original);
+    }
+
+    /// Accepts a captured connection; whether the kernel tells this process where it was to go.
+    pub fn is_answered(&mut self, pod: &str, v4: bool) -> bool {
+        use nix::sys::socket::{getsockopt, sockopt};
+        let stream = self.accept(pod, Traffic::Outbound, v4);
+        match v4 {
+            true => getsockopt(&stream, sockopt::OriginalDst).is_ok(),
+            false => getsockopt(&stream, sockopt::Ip6tOriginalDst).is_ok(),
+        }
     }
 
     /// Accepts a connection that is neither HBONE nor authorised.
