@@ -83,13 +83,19 @@ impl Answer {
     }
 }
 
+/// What labels say of the mesh. Another value than the two says nothing, as for the controller.
+pub fn asked(labels: &BTreeMap<String, String>) -> Option<bool> {
+    match labels.get(MESH_LABEL)?.as_str() {
+        "enabled" => Some(true),
+        "disabled" => Some(false),
+        _ => None,
+    }
+}
+
 impl Request {
     /// Whether the labels ask for the mesh; None where the request has none. A pod's own label goes before its namespace's.
     pub fn labelled(&self) -> Option<bool> {
-        let wants = |labels: &Option<BTreeMap<String, String>>| {
-            let value = labels.as_ref()?.get(MESH_LABEL)?;
-            Some(value == "enabled")
-        };
+        let wants = |labels: &Option<BTreeMap<String, String>>| labels.as_ref().and_then(asked);
         let known = self.pod_labels.is_some() && self.namespace_labels.is_some();
         wants(&self.pod_labels)
             .or_else(|| wants(&self.namespace_labels))
@@ -153,6 +159,14 @@ mod tests {
                 r#","pod_labels":{{{on}}},"namespace_labels":{{}}"#
             )),
             Some(true)
+        );
+        let neither = r#""warren.dev/mesh":"yes""#;
+        assert_eq!(
+            with(&format!(
+                r#","pod_labels":{{{neither}}},"namespace_labels":{{{on}}}"#
+            )),
+            Some(true),
+            "a value that means nothing opens nothing"
         );
     }
 

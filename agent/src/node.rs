@@ -14,6 +14,7 @@ use warren_core::workload::{Locality, Uid};
 use crate::accounting::Names;
 use crate::kernel::{Done, Kernel};
 use crate::pods::Pod;
+use crate::pods::memory::Namespaces;
 use crate::pods::store::Saved;
 
 mod answers;
@@ -23,6 +24,7 @@ mod enrol;
 mod message;
 mod model;
 mod paths;
+mod presume;
 mod restore;
 mod services;
 mod tunnel;
@@ -53,6 +55,8 @@ pub struct Options {
     pub add_wait: Duration,
     /// Namespaces whose pods may start while the controller is away.
     pub exempt: Vec<String>,
+    /// Whether the container runtime can be asked for the labels of pods.
+    pub runtime: bool,
     /// Where direct flows are off.
     pub direct: DirectSettings,
 }
@@ -81,6 +85,10 @@ pub struct Node<K> {
     pods: BTreeMap<Uid, Pod>,
     by_number: HashMap<u32, Uid>,
     next_number: u32,
+    /// What was last heard of namespaces.
+    memory: Namespaces,
+    /// It differs from what was kept.
+    memory_changed: bool,
     services: ServiceTable,
     config: Config,
     tunnel: Tunnel,
@@ -116,6 +124,8 @@ impl<K: Kernel> Node<K> {
             pods: BTreeMap::new(),
             by_number: HashMap::new(),
             next_number: 1,
+            memory: Namespaces::default(),
+            memory_changed: false,
             services: ServiceTable::default(),
             config: Config::default(),
             tunnel: Tunnel {
@@ -139,9 +149,10 @@ impl<K: Kernel> Node<K> {
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
             Input::Cni(request, reply) => self.cni(*request, reply, now),
-            Input::Found(request) => self.found(*request),
+            Input::Found(request) => self.found(*request, now),
             Input::Opened(number, result) => self.opened(number, result, now),
             Input::Listening(number, result) => self.listening(number, result, now),
+            Input::Labels(number, labels) => self.labels(number, labels, now),
             Input::TunnelUp {
                 link,
                 instance,
@@ -178,6 +189,9 @@ impl<K: Kernel> Node<K> {
         self.tunnel_tick(now);
         self.pods_tick(now);
         self.paths_tick(now);
+        if std::mem::take(&mut self.memory_changed) {
+            self.effects.push(Effect::Remember(self.memory.clone()));
+        }
         self.services.collect(&mut self.kernel, now);
         if self.rescans.iter().any(|at| *at <= now) {
             self.rescans.retain(|at| *at > now);

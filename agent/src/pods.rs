@@ -16,6 +16,7 @@ use warren_core::workload::Uid;
 use crate::cni::Answer;
 use crate::netns::Netns;
 
+pub mod memory;
 pub mod store;
 
 /// What is kept of a pod beyond the life of this process.
@@ -39,6 +40,9 @@ pub struct Record {
     pub addresses: Vec<IpAddr>,
     /// Whether it was in the mesh.
     pub enrolled: bool,
+    /// It was taken into the mesh in doubt: its own labels are not known yet.
+    #[serde(default)]
+    pub in_doubt: bool,
 }
 
 /// How far a pod has come.
@@ -73,8 +77,6 @@ pub struct Listener {
 pub struct Waiter {
     /// When to stop.
     pub deadline: Instant,
-    /// Whether the labels in the request ask for the mesh; None where it had none.
-    pub labelled: Option<bool>,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Answer>,
 }
@@ -106,6 +108,14 @@ pub struct Pod {
     pub retry_at: Option<Instant>,
     /// Probe ports that the kernel was told.
     pub probe_ports: BTreeSet<u16>,
+    /// What its labels say of the mesh, where they are known.
+    pub labelled: Option<bool>,
+    /// Whether it belongs into the mesh for as long as the controller does not know it.
+    pub presumed: Option<bool>,
+    /// When the controller counts as silent about it, and something is presumed; None once it does.
+    pub silent_at: Option<Instant>,
+    /// How often the container runtime was asked for its labels.
+    pub asked: u32,
     /// Its entry as the kernel was told. Not told again while it is the same: a map gives the memory of an entry that was replaced
     /// to the next one, and a program that is reading it would see another pod's.
     pub entry: Option<warren_abi::Pod>,
@@ -126,9 +136,18 @@ impl Pod {
             last_error: None,
             retry_at: None,
             probe_ports: BTreeSet::new(),
+            labelled: None,
+            presumed: None,
+            silent_at: None,
+            asked: 0,
             entry: None,
             record,
         }
+    }
+
+    /// Whether it may be captured before a tunnel serves it: nothing runs in it before its ADD is answered.
+    pub fn is_held(&self) -> bool {
+        self.presumed == Some(true) && !self.waiters.is_empty()
     }
 
     /// Its address of one family.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use parking_lot::RwLock;
@@ -14,6 +14,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc, watch};
 use warren_admin::LogHandle;
 use warren_api::channel::Target;
+use warren_api::cri::ContainerRuntime;
 use warren_api::xds::{self, NodeInfo};
 use warren_core::Mesh;
 use warren_core::direct::DirectSettings;
@@ -24,7 +25,7 @@ use crate::bpf::{self, Loaded, Maps, Pins, mount, requirements};
 use crate::netns::{self, Netns};
 use crate::node::{Input, Leftover, Node, Options};
 use crate::plugin::Plugin;
-use crate::pods::store;
+use crate::pods::{memory, store};
 use crate::settings::{Settings, Switch};
 use crate::tunnel::{self, Outbox};
 use crate::{cgroup, cni, plugin, scan};
@@ -53,7 +54,7 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
         version = warren_admin::VERSION,
         "warren-agent starts"
     );
-    let remove_on_exit = settings.cni_remove_on_exit;
+    let (remove_on_exit, memory) = (settings.cni_remove_on_exit, settings.memory());
     let (loaded, pins) = prepare(&settings)?;
     let mut registry = Registry::default();
     warren_admin::process::register(&mut registry);
@@ -99,12 +100,17 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
         writer,
     };
     admin::serve(sources, log, registry, metrics.clone()).await?;
-    let hands = effects::Hands::new(
-        inputs.clone(),
+    let hands = effects::Hands {
+        inputs: inputs.clone(),
         outbox,
-        settings.run_dir.join("pods.json"),
+        store: settings.run_dir.join("pods.json"),
+        memory: settings.memory(),
+        runtime: settings
+            .runtime_socket()
+            .as_deref()
+            .map(ContainerRuntime::at),
         revoked,
-    );
+    };
     tokio::select! {
         () = drive(node, inbox, hands, metrics) => anyhow::bail!("the node's task has ended"),
         signal = warren_admin::shutdown::requested() => {
@@ -112,7 +118,7 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
         }
     }
     match plugin.filter(|_| remove_on_exit) {
-        Some(plugin) => remove(plugin).await,
+        Some(plugin) => remove(plugin, memory).await,
         None => Ok(()),
     }
 }
@@ -137,7 +143,11 @@ fn keep_pods(settings: &Settings, inputs: &mpsc::Sender<Input>) -> anyhow::Resul
 }
 
 /// By the word that it is not wanted, which the task that keeps it obeys.
-async fn remove(plugin: Plugin) -> anyhow::Result<()> {
+async fn remove(plugin: Plugin, memory: Option<PathBuf>) -> anyhow::Result<()> {
+    if let Some(path) = memory {
+        // It may never have been written.
+        let _ = fs::remove_file(path);
+    }
     let removed = tokio::task::spawn_blocking(move || plugin.uninstall()).await??;
     tracing::info!(networks = ?removed.networks, "the CNI plugin was taken away");
     Ok(())
@@ -150,6 +160,9 @@ fn prepare(settings: &Settings) -> anyhow::Result<(Loaded, Pins)> {
     }
     let run_dir = &settings.run_dir;
     fs::create_dir_all(run_dir).with_context(|| format!("--run-dir {}", run_dir.display()))?;
+    if let Some(dir) = &settings.state_dir {
+        fs::create_dir_all(dir).with_context(|| format!("--state-dir {}", dir.display()))?;
+    }
     mount::raise_limits();
     mount::ensure_bpffs(&settings.pins())?;
     let pins = Pins::create(&settings.pins())?;
@@ -191,6 +204,7 @@ fn start_node(
         tunnel_wait: settings.tunnel_wait,
         add_wait: settings.add_wait,
         exempt: settings.exempt_namespaces.clone(),
+        runtime: settings.runtime_socket().is_some(),
         direct: DirectSettings {
             off: settings.direct_flows == Switch::Off,
             namespaces_off: settings
@@ -208,7 +222,14 @@ fn start_node(
     };
     let left = Leftover {
         saved: store::load(&settings.run_dir.join("pods.json")),
+        memory: settings
+            .memory()
+            .map(|path| memory::load(&path))
+            .unwrap_or_default(),
         existing: loaded.maps.existing(),
+        above_all: SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(1 << 60, |time| time.as_micros() as u64),
         host_netns,
         tunnel_cgroup: cgroup::id_of(settings.tunnel_cgroup.as_deref()),
         kubelet_cgroup: cgroup::id_of(settings.kubelet_cgroup.as_deref()),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use warren_api::cri::USUAL_SOCKETS;
 
 use crate::accounting::Format;
 
@@ -102,6 +103,12 @@ pub struct Settings {
         default_value = "/run/warren"
     )]
     pub run_dir: PathBuf,
+    /// Directory on the node's disk for what has to outlive its restart; without it, nothing does.
+    #[arg(long, env = "WARREN_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// The container runtime's socket (CRI); without it, containerd's, CRI-O's or k3s's, where there is one.
+    #[arg(long, env = "WARREN_CRI_SOCKET")]
+    pub cri_socket: Option<PathBuf>,
     /// Where metrics are served, besides RUN/agent-admin.sock.
     #[arg(long, env = "WARREN_METRICS_ADDR")]
     pub metrics_addr: Option<SocketAddr>,
@@ -203,6 +210,22 @@ impl Settings {
                 .with_file_name(crate::plugin::NAME)
         };
         self.cni_plugin.clone().unwrap_or_else(beside)
+    }
+
+    /// The container runtime's socket.
+    pub fn runtime_socket(&self) -> Option<PathBuf> {
+        let usual = || {
+            let mut all = USUAL_SOCKETS.iter().map(PathBuf::from);
+            all.find(|path| path.exists())
+        };
+        self.cri_socket.clone().or_else(usual)
+    }
+
+    /// What was last heard of namespaces.
+    pub fn memory(&self) -> Option<PathBuf> {
+        self.state_dir
+            .as_ref()
+            .map(|dir| dir.join("namespaces.json"))
     }
 
     /// The host's network namespace.

@@ -21,9 +21,6 @@ use turn::Turn;
 
 /// How long a tunnel may take to say hello.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
-/// How long a tunnel that is replaced has for what it has accepted and not connected yet: from then on the kernel programs take it for a
-/// stranger. New connections wait in the listeners' queues.
-const HANDOVER: Duration = Duration::from_millis(50);
 /// Messages that may wait for a tunnel that does not read.
 const QUEUE: usize = 1024;
 
@@ -61,24 +58,22 @@ impl Outbox {
         }
     }
 
-    /// From now on messages go to `link`. A tunnel that is replaced hears that none of its pods is its own any more; true if one was.
-    fn put(&self, link: u64, queue: mpsc::Sender<Outgoing>) -> bool {
+    /// From now on messages go to `link`. A tunnel that is replaced hears that none of its pods is its own any more.
+    fn put(&self, link: u64, queue: mpsc::Sender<Outgoing>) {
         let new = Place {
             link,
             queue,
             pods: BTreeSet::new(),
         };
         let Some(old) = self.0.lock().replace(new) else {
-            return false;
+            return;
         };
-        let had = !old.pods.is_empty();
         for uid in old.pods {
             // One that does not read is disconnected anyway.
             let _ = old
                 .queue
                 .try_send((ToTunnel::RemovePod { uid }, Vec::new()));
         }
-        had
     }
 
     fn drop_link(&self, link: u64) {
@@ -171,9 +166,7 @@ async fn converse(link: u64, socket: AgentSocket, shared: Shared) {
     }
     tracing::info!(version, instance, "a tunnel says hello");
     let (queue, messages) = mpsc::channel(QUEUE);
-    if shared.outbox.put(link, queue) {
-        tokio::time::sleep(HANDOVER).await;
-    }
+    shared.outbox.put(link, queue);
     let cgroup = shared.cgroup_of(&socket);
     let up = Input::TunnelUp {
         link,
@@ -254,12 +247,12 @@ mod tests {
     async fn a_tunnel_that_is_replaced_is_told_to_let_its_pods_go() {
         let outbox = Outbox::default();
         let (old, mut heard) = mpsc::channel(QUEUE);
-        assert!(!outbox.put(1, old));
+        outbox.put(1, old);
         outbox.send(1, add("gone"));
         outbox.send(1, (ToTunnel::RemovePod { uid: "gone".into() }, Vec::new()));
         outbox.send(1, add("there"));
         let (new, mut successor) = mpsc::channel(QUEUE);
-        assert!(outbox.put(2, new));
+        outbox.put(2, new);
         outbox.send(1, add("late"));
         let mut said = Vec::new();
         while let Some((message, _)) = heard.recv().await {

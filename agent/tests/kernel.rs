@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 mod kernel {
+    mod choice;
     mod found;
     pub mod rig;
     pub mod world;
@@ -125,4 +126,21 @@ fn probes_reach_declared_ports_only_and_cleanup_leaves_nothing() {
     let removed = warren_agent::bpf::cleanup(&world.pins()).expect("cleanup");
     assert!(removed > 20, "{removed}");
     assert!(!world.pins().exists());
+}
+
+#[test]
+#[ignore = "needs root, a cgroup v2 hierarchy and the kernel object in WARREN_BPF_OBJECT"]
+fn a_tunnel_is_answered_until_its_successor_has_one_too() {
+    let world = World::new("turns").expect(REASON);
+    let mut rig = Rig::start(&world);
+    rig.enrol(&["a", "b"]);
+    // This process stays in the first tunnel's cgroup.
+    for (link, cgroup, answered) in [(2, "system/agent", true), (3, "system/kubelet", false)] {
+        rig.replace_tunnel(link, &world.cgroup(cgroup));
+        for v4 in FAMILIES {
+            let client = world.client("a", SocketAddr::new(world.ip("b", v4), 8080));
+            assert_eq!(rig.is_answered("a", v4), answered, "tunnel {link}");
+            drop(client);
+        }
+    }
 }

@@ -12,6 +12,10 @@ pub mod security;
 #[path = "gen/istio.v1.auth.rs"]
 #[rustfmt::skip]
 pub mod ca;
+/// `runtime.v1`: the part of the container runtime interface that names a node's pods.
+#[path = "gen/runtime.v1.rs"]
+#[rustfmt::skip]
+pub mod cri;
 /// `istio.workload`: workloads and services.
 #[path = "gen/istio.workload.rs"]
 #[rustfmt::skip]

@@ -144,6 +144,8 @@ pub struct Workload {
     pub direct_flows_off: bool,
     /// Ports that its probes declare (Warren's own field).
     pub probe_ports: Vec<u16>,
+    /// A label of its own, not its namespace, says whether it is in the mesh (Warren's own field).
+    pub mesh_by_pod: bool,
 }
 
 impl Workload {
@@ -176,6 +178,7 @@ impl Workload {
             services: BTreeMap::new(),
             direct_flows_off: false,
             probe_ports: Vec::new(),
+            mesh_by_pod: false,
         }
     }
 

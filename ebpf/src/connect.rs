@@ -18,8 +18,8 @@ use crate::context::{
     IPPROTO_TCP, addr_sock, field, set_field, set_user_ip6, set_user_port, user_ip6, user_port,
 };
 use crate::maps::{
-    BACKEND, EVENTS, LOCAL_WORKLOAD, POD, PROBE_PORT, SERVICE, VERDICT, config, count,
-    forget_intent, intent_or_new,
+    BACKEND, EVENTS, Found, LOCAL_WORKLOAD, POD, PROBE_PORT, SERVICE, VERDICT, config, count,
+    forget_intent, intent_or_new, read, read_or_none,
 };
 
 const ALLOW: i32 = 1;
@@ -87,21 +87,31 @@ fn decide(ctx: &SockAddrContext, ip: &Ip, port: u16) -> Way {
     }
     let cgroup = unsafe { bpf_get_current_cgroup_id() };
     // The tunnel's intent is what it declared itself: leave it.
-    if cgroup == config.tunnel_cgroup {
+    if config.is_tunnel(cgroup) {
         return Way::Pass;
     }
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
-    let way = match unsafe { POD.get(netns) } {
-        Some(pod) => from_pod(ctx, config, pod, ip, port),
-        None if netns == config.host_netns && cgroup == config.kubelet_cgroup => {
+    let way = match pod_of(netns) {
+        Found::Value(pod) => from_pod(ctx, config, &pod, ip, port),
+        Found::Changed => Some(Way::Refuse),
+        Found::Nothing if netns == config.host_netns && cgroup == config.kubelet_cgroup => {
             from_kubelet(ctx, ip, port)
         }
-        None => None,
+        Found::Nothing => None,
     };
     way.unwrap_or_else(|| {
         forget_intent(addr_sock(ctx.sock_addr));
         Way::Pass
     })
+}
+
+/// The pod of a network namespace. An entry that changed is looked at once more: only one that is gone lets pass.
+#[inline(always)]
+fn pod_of(netns: u64) -> Found<Pod> {
+    match read(&POD, &netns) {
+        Found::Changed => read(&POD, &netns),
+        found => found,
+    }
 }
 
 /// None: pass, and forget the intent.
@@ -199,13 +209,13 @@ fn choose(ip: &Ip, port: u16) -> Result<Target, ()> {
         port,
         service: 0,
     };
-    let Some(entry) = (unsafe {
-        SERVICE.get(ServiceAddr {
-            ip: *ip,
-            port,
-            reserved: 0,
-        })
-    }) else {
+    let service = ServiceAddr {
+        ip: *ip,
+        port,
+        reserved: 0,
+    };
+    // What is not known here keeps its address: the tunnel chooses.
+    let Some(entry) = read_or_none(&SERVICE, &service) else {
         return Ok(asked);
     };
     if entry.flags & SERVICE_REFUSE != 0 {
@@ -220,17 +230,17 @@ fn choose(ip: &Ip, port: u16) -> Result<Target, ()> {
         epoch: entry.epoch,
         index: column,
     };
-    let Some(first) = (unsafe { BACKEND.get(key) }) else {
+    let Some(first) = read_or_none(&BACKEND, &key) else {
         return Ok(asked);
     };
-    let chosen = if pick_first(first) {
+    let chosen = if pick_first(&first) {
         first
     } else {
         let other = BackendKey {
             index: first.alias,
             ..key
         };
-        unsafe { BACKEND.get(other) }.unwrap_or(first)
+        read_or_none(&BACKEND, &other).unwrap_or(first)
     };
     Ok(Target {
         ip: chosen.ip,
@@ -251,7 +261,7 @@ fn direct_to(config: &Config, pod: &Pod, target: &Target) -> Option<(u32, u64)> 
     if config.flags & CONFIG_DIRECT == 0 || pod.flags & POD_NO_DIRECT != 0 {
         return None;
     }
-    let local = unsafe { LOCAL_WORKLOAD.get(target.ip) }?;
+    let local = read_or_none(&LOCAL_WORKLOAD, &target.ip)?;
     let family = if target.ip.is_v4() { 4 } else { 6 };
     let key = VerdictKey {
         source: pod.workload,
@@ -260,7 +270,7 @@ fn direct_to(config: &Config, pod: &Pod, target: &Target) -> Option<(u32, u64)> 
         family,
     };
     let generation = unsafe { core::ptr::addr_of!(config.generation).read_volatile() };
-    if let Some(verdict) = unsafe { VERDICT.get(key) }
+    if let Some(verdict) = read_or_none(&VERDICT, &key)
         && verdict.generation == generation
     {
         return (verdict.verdict == VERDICT_DIRECT).then_some((key.destination, generation));

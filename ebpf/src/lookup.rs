@@ -7,7 +7,7 @@ use warren_abi::{
 };
 
 use crate::context::{Ends, IPPROTO_TCP, field, lookup_ends};
-use crate::maps::{FLOW, LISTENER, config, count};
+use crate::maps::{FLOW, LISTENER, config, count, read_or_none};
 
 const SK_DROP: u32 = 0;
 const SK_PASS: u32 = 1;
@@ -56,7 +56,7 @@ fn is_loopback(ip: &Ip) -> bool {
 /// Whether the kernel itself authorised this handshake, in the current generation.
 #[inline(always)]
 fn authorised(ends: &Ends) -> bool {
-    let Some(flow) = (unsafe { FLOW.get(ends.flow_as_server()) }) else {
+    let Some(flow) = read_or_none(&FLOW, &ends.flow_as_server()) else {
         return false;
     };
     flow.generation == 0 || config().is_some_and(|c| c.generation == flow.generation)

@@ -49,6 +49,60 @@ pub static COUNTER: PerCpuArray<u64, { COUNTERS_LEN as usize }> = PerCpuArray::n
 #[btf_map(name = "intents")]
 pub static INTENT: SkStorage<Intent> = SkStorage::new();
 
+/// A map whose entries are read while others write it.
+pub trait Entries<K, V> {
+    /// Where the entry is now; null where there is none.
+    fn place(&self, key: &K) -> *mut V;
+}
+
+macro_rules! entries {
+    ($map:ident $(, $flags:ident)?) => {
+        impl<K, V, const N: usize $(, const $flags: usize)?> Entries<K, V> for $map<K, V, N $(, $flags)?> {
+            #[inline(always)]
+            fn place(&self, key: &K) -> *mut V {
+                self.get_ptr_mut(key).unwrap_or(core::ptr::null_mut())
+            }
+        }
+    };
+}
+entries!(HashMap, F);
+entries!(LruHashMap);
+
+/// What was found under a key.
+pub enum Found<V> {
+    /// This.
+    Value(V),
+    /// Nothing.
+    Nothing,
+    /// An entry that was replaced or taken away while it was read.
+    Changed,
+}
+
+/// Copies an entry. An entry that is replaced or taken away gives its memory to the next one of any key at once, also under the hands
+/// of a program that is reading it and was pre-empted: what was read counts only if the entry is still in its place afterwards.
+#[inline(always)]
+pub fn read<K, V: Copy>(map: &impl Entries<K, V>, key: &K) -> Found<V> {
+    let place = map.place(key);
+    if place.is_null() {
+        return Found::Nothing;
+    }
+    let value = unsafe { place.read_volatile() };
+    if map.place(key) == place {
+        Found::Value(value)
+    } else {
+        Found::Changed
+    }
+}
+
+/// The same where an entry that changes may count as none: where that closes, or leaves the choice to the tunnel.
+#[inline(always)]
+pub fn read_or_none<K, V: Copy>(map: &impl Entries<K, V>, key: &K) -> Option<V> {
+    match read(map, key) {
+        Found::Value(value) => Some(value),
+        Found::Nothing | Found::Changed => None,
+    }
+}
+
 /// Adds one to a counter of this CPU.
 #[inline(always)]
 pub fn count(counter: Counter) {

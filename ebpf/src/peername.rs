@@ -10,7 +10,7 @@ use crate::context::{
     addr_sock, conn_key, field, set_field, set_user_ip6, set_user_port, sock_ends, user_ip6,
     user_port,
 };
-use crate::maps::{CONN, POD, config};
+use crate::maps::{CONN, POD, config, read_or_none};
 
 const ALLOW: i32 = 1;
 
@@ -41,7 +41,7 @@ fn true_peer(ctx: &SockAddrContext, addr: *mut bpf_sock_addr, peer: &Ip) -> Opti
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     unsafe { POD.get(netns) }?;
     // The tunnel wants to see its sockets as they are.
-    if unsafe { bpf_get_current_cgroup_id() } == config()?.tunnel_cgroup {
+    if config()?.is_tunnel(unsafe { bpf_get_current_cgroup_id() }) {
         return None;
     }
     let port = user_port(addr);
@@ -52,7 +52,7 @@ fn true_peer(ctx: &SockAddrContext, addr: *mut bpf_sock_addr, peer: &Ip) -> Opti
         client_port: ends.local_port,
         server_port: port,
     };
-    if let Some(conn) = unsafe { CONN.get(conn_key(netns, &as_client)) }
+    if let Some(conn) = read_or_none(&CONN, &conn_key(netns, &as_client))
         && conn.flags & CONN_ORIGINAL != 0
     {
         return Some((conn.ip, conn.port));
@@ -63,6 +63,6 @@ fn true_peer(ctx: &SockAddrContext, addr: *mut bpf_sock_addr, peer: &Ip) -> Opti
         client_port: port,
         server_port: ends.local_port,
     };
-    let conn = unsafe { CONN.get(conn_key(netns, &as_server)) }?;
+    let conn = read_or_none(&CONN, &conn_key(netns, &as_server))?;
     (conn.flags & CONN_CLAIMED != 0).then_some((conn.ip, conn.port))
 }

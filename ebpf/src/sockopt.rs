@@ -10,7 +10,7 @@ use warren_abi::{
 };
 
 use crate::context::{conn_key, field, set_field, sock_ends};
-use crate::maps::{CONN, config, intent_or_new};
+use crate::maps::{CONN, config, intent_or_new, read_or_none};
 
 const ALLOW: i32 = 1;
 const REFUSE: i32 = 0;
@@ -135,20 +135,18 @@ pub fn set(ctx: &SockoptContext) -> i32 {
 
 #[inline(always)]
 fn from_tunnel() -> bool {
-    config().is_some_and(|c| {
-        c.tunnel_cgroup != 0 && c.tunnel_cgroup == unsafe { bpf_get_current_cgroup_id() }
-    })
+    config().is_some_and(|c| c.is_tunnel(unsafe { bpf_get_current_cgroup_id() }))
 }
 
 /// The original destination of a connection that the tunnel accepted.
 #[inline(always)]
-fn original(ctx: &SockoptContext) -> Option<&'static Conn> {
+fn original(ctx: &SockoptContext) -> Option<Conn> {
     if !from_tunnel() {
         return None;
     }
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     let flow = sock_ends(sock(ctx)).flow_as_server();
-    unsafe { CONN.get(conn_key(netns, &flow)) }.filter(|conn| conn.flags & CONN_ORIGINAL != 0)
+    read_or_none(&CONN, &conn_key(netns, &flow)).filter(|conn| conn.flags & CONN_ORIGINAL != 0)
 }
 
 /// Writes the answer where the caller's buffer holds it.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use warren_core::workload::Uid;
 
+use super::presume::SILENCE;
 use super::{Effect, Node};
 use crate::cni::{Answer, Op, Request};
 use crate::kernel::Kernel;
@@ -29,11 +30,11 @@ impl<K: Kernel> Node<K> {
 
     /// A running pod was found. One that is known already came by CNI, which knows better; an earlier one of the same name is
     /// forgotten when its network namespace is gone, and the next scan finds this one again.
-    pub(super) fn found(&mut self, request: Request) {
+    pub(super) fn found(&mut self, request: Request, now: Instant) {
         let uid = self.uid_of(&request);
         if request.problem().is_none() && !self.pods.contains_key(&uid) {
             tracing::info!(workload = %uid, netns = %request.netns.display(), "found a pod that the CNI did not tell of");
-            self.begin(uid, request, None);
+            self.begin(uid, request, None, now);
         }
     }
 
@@ -45,7 +46,6 @@ impl<K: Kernel> Node<K> {
     fn add(&mut self, uid: Uid, request: Request, reply: oneshot::Sender<Answer>, now: Instant) {
         let waiter = Waiter {
             deadline: now + self.options.add_wait,
-            labelled: request.labelled(),
             reply,
         };
         // A runtime repeats an ADD that failed; the pod may have come further meanwhile.
@@ -61,11 +61,12 @@ impl<K: Kernel> Node<K> {
             return;
         }
         self.forget(&uid);
-        self.begin(uid, request, Some(waiter));
+        self.begin(uid, request, Some(waiter), now);
     }
 
     /// Remembers a pod and opens its network namespace.
-    fn begin(&mut self, uid: Uid, request: Request, waiter: Option<Waiter>) {
+    fn begin(&mut self, uid: Uid, request: Request, waiter: Option<Waiter>, now: Instant) {
+        let labelled = request.labelled();
         let number = self.next_number;
         self.next_number += 1;
         let mut addresses: Vec<_> = request
@@ -84,7 +85,10 @@ impl<K: Kernel> Node<K> {
             cookie: 0,
             addresses,
             enrolled: false,
+            in_doubt: false,
         });
+        pod.labelled = labelled;
+        pod.silent_at = Some(now + SILENCE);
         pod.waiters.extend(waiter);
         self.by_number.insert(number, uid.clone());
         self.pods.insert(uid, pod);

@@ -239,15 +239,17 @@ impl<K: Kernel> Node<K> {
     }
 
     pub(super) fn cgroups(&mut self, tunnel: u64, kubelet: u64) {
+        let [current, _] = self.config.tunnel_cgroups;
         // A cgroup that is gone keeps its id here: nobody can have it again, and a tunnel that starts has a new one soon.
-        let tunnel = if tunnel == 0 {
-            self.config.tunnel_cgroup
-        } else {
-            tunnel
+        let tunnels = match tunnel {
+            0 => self.config.tunnel_cgroups,
+            same if same == current => self.config.tunnel_cgroups,
+            // The one that is replaced goes on with the connections that it has.
+            new => [new, current],
         };
-        if (self.config.tunnel_cgroup, self.config.kubelet_cgroup) != (tunnel, kubelet) {
-            tracing::info!(tunnel, kubelet, "cgroup ids");
-            (self.config.tunnel_cgroup, self.config.kubelet_cgroup) = (tunnel, kubelet);
+        if (self.config.tunnel_cgroups, self.config.kubelet_cgroup) != (tunnels, kubelet) {
+            tracing::info!(?tunnels, kubelet, "cgroup ids");
+            (self.config.tunnel_cgroups, self.config.kubelet_cgroup) = (tunnels, kubelet);
             self.write_config();
         }
     }

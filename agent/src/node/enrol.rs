@@ -23,12 +23,13 @@ const LOOK: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(2);
 
 impl<K: Kernel> Node<K> {
-    /// Whether the controller wants a pod in the mesh; None while it does not know the pod.
+    /// Whether the controller wants a pod in the mesh; while it does not know the pod, what is presumed, if anything is.
     pub(super) fn wanted(&self, uid: &Uid) -> Option<bool> {
-        self.mesh
-            .read()
-            .workload(uid)
-            .map(|w| w.is_enrolled() && !w.host_network)
+        let mesh = self.mesh.read();
+        match mesh.workload(uid) {
+            Some(known) => Some(known.is_enrolled() && !known.host_network),
+            None => self.pods.get(uid)?.presumed,
+        }
     }
 
     /// Takes the next step for one pod, and answers those who wait for it.
@@ -47,6 +48,9 @@ impl<K: Kernel> Node<K> {
             (Stage::Idle, Some(true)) if may_try => {
                 pod.stage = Stage::Preparing;
                 self.prepare(uid, now);
+            }
+            (Stage::Preparing, _) if pod.is_held() && !pod.listeners.is_empty() => {
+                return self.enter(uid, now);
             }
             (Stage::Preparing, _) if link.is_some() => self.prepare(uid, now),
             (Stage::Enrolled, _) => {
@@ -166,9 +170,13 @@ impl<K: Kernel> Node<K> {
             return;
         };
         pod.last_error = None;
-        if pod.stage != Stage::Offered {
-            return;
+        if pod.stage == Stage::Offered {
+            self.enter(uid, now);
         }
+    }
+
+    /// Captures a pod that has listeners.
+    fn enter(&mut self, uid: &Uid, now: Instant) {
         if let Err(error) = self.capture(uid) {
             self.fail(uid, error.to_string(), now);
             return;
@@ -374,6 +382,7 @@ impl<K: Kernel> Node<K> {
             if let Some(pod) = self.pods.get_mut(&uid) {
                 pod.retry_at = pod.retry_at.filter(|at| *at > now);
             }
+            self.hear_silence(&uid, now);
             self.reconcile(&uid, now);
         }
     }
@@ -381,6 +390,7 @@ impl<K: Kernel> Node<K> {
 
 fn needs_tick(pod: &Pod, now: Instant) -> bool {
     !pod.waiters.is_empty()
+        || pod.silent_at.is_some_and(|at| at <= now)
         || pod.stage == Stage::Offered
         || pod.retry_at.is_some_and(|at| at <= now)
 }

@@ -1,6 +1,6 @@
 //! What goes into the node and what comes out.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use warren_abi::VerdictKey;
+use warren_api::cri::PodName;
 use warren_api::node::{ListenerKind, ToAgent, ToTunnel};
 use warren_api::xds::Update;
 
@@ -16,6 +17,7 @@ use super::View;
 use super::paths::Trial;
 use crate::cni::{Answer, Request};
 use crate::netns::Netns;
+use crate::pods::memory::Namespaces;
 use crate::pods::store::Saved;
 use crate::sockdiag::Pair;
 
@@ -32,6 +34,8 @@ pub enum Input {
     Opened(u32, io::Result<Netns>),
     /// A pod's listeners were made, or not.
     Listening(u32, io::Result<NewListeners>),
+    /// The labels of a pod's sandbox; None where the container runtime has no such sandbox (yet). Or why it cannot be asked.
+    Labels(u32, Result<Option<BTreeMap<String, String>>, String>),
     /// A tunnel said hello.
     TunnelUp {
         /// Names the connection.
@@ -99,6 +103,10 @@ pub enum Effect {
     },
     /// Keep this.
     Save(Saved),
+    /// Keep this beyond a restart of the node.
+    Remember(Namespaces),
+    /// Ask the container runtime for a pod's labels; ends in [`Input::Labels`].
+    Ask(u32, PodName),
     /// Make the listener of a trial inside the destination; ends in [`Input::TrialListens`].
     TrialListen(Trial, Arc<Netns>),
     /// Connect a trial from inside the source; ends in [`Input::TrialEnded`].

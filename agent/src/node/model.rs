@@ -47,6 +47,8 @@ impl<K: Kernel> Node<K> {
     }
 
     fn apply_to_mesh(&mut self, update: &Update) -> Touched {
+        let mut memory = std::mem::take(&mut self.memory);
+        let mut memory_changed = false;
         let mesh = self.mesh.clone();
         let mut mesh = mesh.write();
         let mut touched = Touched::default();
@@ -63,6 +65,7 @@ impl<K: Kernel> Node<K> {
             let old = mesh.workload(&workload.uid).cloned();
             let change = mesh.upsert_workload(workload.clone());
             let mine = self.pods.contains_key(&workload.uid);
+            memory_changed |= memory.hear(workload);
             touched.verdicts |=
                 mine && !change.is_empty() && old.is_none_or(|old| differ(&old, workload));
             self.touch(change, &mesh, &mut touched);
@@ -80,6 +83,8 @@ impl<K: Kernel> Node<K> {
         for key in &update.removed_services {
             self.touch(mesh.remove_service(key), &mesh, &mut touched);
         }
+        self.memory = memory;
+        self.memory_changed |= memory_changed;
         touched
     }
 

@@ -6,9 +6,11 @@ use std::time::Instant;
 use warren_abi::{CONFIG_DIRECT, Config};
 
 use super::Node;
+use super::presume::SILENCE;
 use crate::bpf::Existing;
 use crate::kernel::Kernel;
 use crate::netns::Netns;
+use crate::pods::memory::Namespaces;
 use crate::pods::store::Saved;
 use crate::pods::{Pod, Record, Stage};
 
@@ -17,8 +19,12 @@ use crate::pods::{Pod, Record, Stage};
 pub struct Leftover {
     /// The file.
     pub saved: Saved,
+    /// What was last heard of namespaces.
+    pub memory: Namespaces,
     /// The maps.
     pub existing: Existing,
+    /// No generation of an earlier agent is as high: where the settings were lost, verdicts may have been left.
+    pub above_all: u64,
     /// Cookie of the host's network namespace.
     pub host_netns: u64,
     /// Id of the tunnel's cgroup, or 0.
@@ -37,13 +43,12 @@ impl<K: Kernel> Node<K> {
     ) {
         let old = left.existing.config;
         self.config = Config {
-            generation: old.generation + 1,
+            generation: match old.generation {
+                0 => left.above_all,
+                before => before,
+            } + 1,
             host_netns: left.host_netns,
-            tunnel_cgroup: if left.tunnel_cgroup == 0 {
-                old.tunnel_cgroup
-            } else {
-                left.tunnel_cgroup
-            },
+            tunnel_cgroups: old.tunnel_cgroups,
             kubelet_cgroup: left.kubelet_cgroup,
             flags: if self.options.direct.off {
                 0
@@ -52,9 +57,11 @@ impl<K: Kernel> Node<K> {
             },
             reserved: 0,
         };
+        self.cgroups(left.tunnel_cgroup, left.kubelet_cgroup);
         // A number is never given twice, even if the file is lost: verdicts are kept by number.
         self.next_number = left.saved.next_number.max(left.existing.max_workload + 1);
         self.services.adopt(left.existing.services.clone());
+        self.memory = left.memory;
         for record in left.saved.pods {
             self.adopt(record, &open, now);
         }
@@ -80,6 +87,8 @@ impl<K: Kernel> Node<K> {
         let (uid, number, enrolled) = (pod.uid.clone(), pod.record.number, pod.record.enrolled);
         pod.record.cookie = netns.cookie;
         pod.netns = Some(Arc::new(netns));
+        // Only of those taken in doubt anything is presumed: a label that a running pod was given later is unknown to its sandbox.
+        pod.silent_at = pod.record.in_doubt.then(|| now + SILENCE);
         pod.stage = if enrolled {
             Stage::Enrolled
         } else {

@@ -1,5 +1,6 @@
 //! The node against a kernel that remembers what it was told, and a tunnel that the test plays.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -19,10 +20,12 @@ use crate::accounting::Names;
 use crate::cni::{Answer, Op, Request};
 use crate::kernel::fake::FakeKernel;
 use crate::netns::Netns;
+use crate::pods::memory::Namespaces;
 use crate::pods::store::Saved;
 
 mod direct;
 mod enrol;
+mod presume;
 mod restart;
 mod services;
 
@@ -38,6 +41,14 @@ struct Rig {
     /// How trials end; None: they do not.
     trials: Option<Result<(), String>>,
     pending: Vec<super::paths::Trial>,
+    /// What was to be remembered last.
+    memory: Option<Namespaces>,
+    /// Sandboxes that the container runtime lists, by pod, with their labels.
+    sandboxes: BTreeMap<String, BTreeMap<String, String>>,
+    /// Whether it answers.
+    runtime: bool,
+    /// Questions to it.
+    asked: Vec<(u32, String)>,
 }
 
 impl Rig {
@@ -52,6 +63,7 @@ impl Rig {
             tunnel_wait: Duration::from_secs(10),
             add_wait: Duration::from_secs(10),
             exempt: vec!["kube-system".into()],
+            runtime: true,
             direct: DirectSettings::default(),
         };
         let now = Instant::now();
@@ -72,6 +84,10 @@ impl Rig {
             hands: true,
             trials: Some(Ok(())),
             pending: Vec::new(),
+            memory: None,
+            sandboxes: BTreeMap::new(),
+            runtime: true,
+            asked: Vec::new(),
         };
         rig.work();
         rig
@@ -125,6 +141,17 @@ impl Rig {
             Effect::Listen(..) | Effect::Destroy(..) | Effect::LookAt(..) => {}
             Effect::Tell { message, .. } => self.told.push(message),
             Effect::Save(saved) => self.saved = Some(saved),
+            Effect::Remember(memory) => self.memory = Some(memory),
+            Effect::Ask(number, pod) => {
+                let labels = self.sandboxes.get(&pod.name).cloned();
+                self.asked.push((number, pod.name));
+                let answer = if self.runtime {
+                    Ok(labels)
+                } else {
+                    Err("refused".into())
+                };
+                self.node.handle(Input::Labels(number, answer), self.now);
+            }
         }
     }
 
@@ -265,5 +292,6 @@ fn workload(name: &str, ip: &str) -> Workload {
         services: Default::default(),
         direct_flows_off: false,
         probe_ports: Vec::new(),
+        mesh_by_pod: false,
     }
 }

@@ -29,7 +29,7 @@ pub struct PodView {
     pub cookie: u64,
     /// How far it has come.
     pub stage: Stage,
-    /// Whether the controller wants it in the mesh; None while it does not know the pod.
+    /// Whether the controller wants it in the mesh; while it does not know the pod, what is presumed, if anything is.
     pub wanted: Option<bool>,
     /// Listeners in the fd store.
     pub listeners: usize,
@@ -81,7 +81,7 @@ impl<K: Kernel> Node<K> {
             generation: self.config.generation,
             direct_flows: self.config.flags & CONFIG_DIRECT != 0,
             kernel_log: self.config.flags & CONFIG_LOG != 0,
-            tunnel_cgroup: self.config.tunnel_cgroup,
+            tunnel_cgroup: self.config.tunnel_cgroups[0],
             kubelet_cgroup: self.config.kubelet_cgroup,
             host_netns: self.config.host_netns,
             kernel_services: self.services.len(),

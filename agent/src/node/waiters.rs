@@ -20,6 +20,7 @@ impl<K: Kernel> Node<K> {
             return;
         }
         let (stage, error, exempt) = (pod.stage, pod.last_error.clone(), namespace_exempt(pod));
+        let (labelled, silent) = (pod.labelled, pod.silent_at.is_none());
         let tunnel = self.tunnel.link.is_some();
         let Some(pod) = self.pods.get_mut(uid) else {
             return;
@@ -29,11 +30,11 @@ impl<K: Kernel> Node<K> {
             let answer = match (wanted, stage) {
                 (Some(true), Stage::Enrolled) => Answer::done(true),
                 (Some(false), Stage::Idle) => Answer::done(false),
-                (None, Stage::Idle) if waiter.labelled == Some(false) => Answer::done(false),
+                (None, Stage::Idle) if labelled == Some(false) => Answer::done(false),
                 (None, Stage::Enrolled) => Answer::done(true),
-                (None, _) if late && exempt => Answer::done(false),
+                (None, _) if silent && exempt => Answer::done(false),
                 (None, _) if late => Answer::failed(
-                    "the controller does not know this pod yet (is warren-control running?)",
+                    "the controller does not know this pod yet (is warren-control running?), and nothing is remembered of its namespace",
                 ),
                 (Some(true), Stage::Idle) if error.is_some() => {
                     Answer::failed(error.clone().unwrap_or_default())

@@ -63,8 +63,16 @@ pub fn load(path: &Path) -> Saved {
     }
 }
 
-/// Writes the file so that a reader sees the old or the new content, never a part.
+/// Writes the file.
+///
+/// # Errors
+/// It cannot be written.
 pub fn save(path: &Path, saved: &Saved) -> io::Result<()> {
+    replace(path, &serde_json::to_vec_pretty(saved)?)
+}
+
+/// Writes a file so that a reader sees the old or the new content, never a part.
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let new = path.with_extension("json.new");
     let mut file = fs::OpenOptions::new()
         .write(true)
@@ -72,7 +80,7 @@ pub fn save(path: &Path, saved: &Saved) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&new)?;
-    file.write_all(&serde_json::to_vec_pretty(saved)?)?;
+    file.write_all(content)?;
     file.sync_data()?;
     fs::rename(&new, path)
 }
@@ -96,6 +104,7 @@ mod tests {
             cookie: 9,
             addresses: vec!["10.0.0.1".parse().unwrap()],
             enrolled: true,
+            in_doubt: false,
         };
         let saved = Saved::new(8, vec![record]);
         save(&path, &saved).unwrap();

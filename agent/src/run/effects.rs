@@ -6,38 +6,33 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use warren_api::cri::{ContainerRuntime, PodName};
 
 use crate::accounting::Revoked;
 use crate::netns::Netns;
 use crate::node::{Effect, Input};
+use crate::pods::memory::{self, Namespaces};
 use crate::pods::store;
 use crate::sockdiag::{self, Pair};
 use crate::tunnel::Outbox;
 
 /// Does what takes time.
 pub struct Hands {
-    inputs: mpsc::Sender<Input>,
-    outbox: Outbox,
-    store: PathBuf,
-    revoked: Arc<Revoked>,
+    /// Where ends of effects are told.
+    pub inputs: mpsc::Sender<Input>,
+    /// The way to the tunnel.
+    pub outbox: Outbox,
+    /// The file of remembered pods.
+    pub store: PathBuf,
+    /// The file of remembered namespaces.
+    pub memory: Option<PathBuf>,
+    /// Who knows pods' labels.
+    pub runtime: Option<ContainerRuntime>,
+    /// Direct flows that were ended.
+    pub revoked: Arc<Revoked>,
 }
 
 impl Hands {
-    /// `store` is the file of remembered pods.
-    pub fn new(
-        inputs: mpsc::Sender<Input>,
-        outbox: Outbox,
-        store: PathBuf,
-        revoked: Arc<Revoked>,
-    ) -> Self {
-        Self {
-            inputs,
-            outbox,
-            store,
-            revoked,
-        }
-    }
-
     /// Starts one effect; its end comes back as an input.
     pub fn carry_out(&self, effect: Effect) {
         match effect {
@@ -54,6 +49,8 @@ impl Hands {
                     tracing::error!(%error, path = %self.store.display(), "the remembered pods cannot be written");
                 }
             }
+            Effect::Remember(namespaces) => self.remember(&namespaces),
+            Effect::Ask(number, pod) => self.ask(number, pod),
             Effect::TrialListen(trial, netns) => self.in_background(move || {
                 let listening = netns.listener_at(trial.destination.ip());
                 Input::TrialListens(trial, listening)
@@ -71,6 +68,26 @@ impl Hands {
                 tokio::task::spawn_blocking(move || destroy(&namespaces, &pairs));
             }
         }
+    }
+
+    fn remember(&self, namespaces: &Namespaces) {
+        if let Some(path) = &self.memory
+            && let Err(error) = memory::save(path, namespaces)
+        {
+            tracing::error!(%error, path = %path.display(), "the remembered namespaces cannot be written");
+        }
+    }
+
+    fn ask(&self, number: u32, pod: PodName) {
+        let Some(runtime) = self.runtime.clone() else {
+            return;
+        };
+        let inputs = self.inputs.clone();
+        tokio::spawn(async move {
+            let labels = runtime.labels(&pod).await.map_err(|e| e.to_string());
+            // The node is gone only when the process ends.
+            let _ = inputs.send(Input::Labels(number, labels)).await;
+        });
     }
 
     fn in_background(&self, work: impl FnOnce() -> Input + Send + 'static) {

@@ -16,6 +16,7 @@ use warren_agent::bpf::{self, AsyncEvents, Maps, Pins, mount, observe};
 use warren_agent::cni::{Op, Request};
 use warren_agent::netns::{self, Netns};
 use warren_agent::node::{Effect, Input, Leftover, Node, Options};
+use warren_agent::pods::memory::Namespaces;
 use warren_agent::pods::store::Saved;
 use warren_agent::{cgroup, sockdiag};
 use warren_api::node::{Family, ListenerKind, ToAgent, ToTunnel, Traffic};
@@ -70,6 +71,8 @@ impl Rig {
         let pins = Pins::create(&world.pins()).expect("pins");
         let mut loaded = bpf::load(object.as_ref(), pins.clone()).expect("the object loads");
         let left = Leftover {
+            memory: Namespaces::default(),
+            above_all: 0,
             saved: saved.clone(),
             existing: loaded.maps.existing(),
             host_netns: netns::cookie_of(&world.netns("node")).expect("cookie"),
@@ -149,6 +152,8 @@ impl Rig {
                 self.saved = saved;
                 None
             }
+            Effect::Remember(_) => None,
+            Effect::Ask(..) => unreachable!("there is no container runtime"),
             Effect::TrialListen(trial, netns) => {
                 self.trials += 1;
                 Some(Input::TrialListens(
@@ -220,6 +225,15 @@ impl Rig {
         }
     }
 
+    /// Another tunnel comes, in this cgroup.
+    pub fn replace_tunnel(&mut self, link: u64, cgroup: &Path) {
+        self.send(Input::TunnelUp {
+            link,
+            instance: format!("test-{link}"),
+            cgroup: cgroup::id_of(Some(cgroup)),
+        });
+    }
+
     fn request(&self, pod: &'static str) -> Request {
         Request {
             op: Op::Add,
@@ -248,12 +262,23 @@ impl Rig {
         assert_eq!(found, original);
     }
 
+    /// Accepts a captured connection; whether the kernel tells this process where it was to go.
+    pub fn is_answered(&mut self, pod: &str, v4: bool) -> bool {
+        use nix::sys::socket::{getsockopt, sockopt};
+        let stream = self.accept(pod, Traffic::Outbound, v4);
+        match v4 {
+            true => getsockopt(&stream, sockopt::OriginalDst).is_ok(),
+            false => getsockopt(&stream, sockopt::Ip6tOriginalDst).is_ok(),
+        }
+    }
+
     /// Accepts a connection that is neither HBONE nor authorised.
     pub fn accept_plaintext(&mut self, pod: &str, v4: bool) {
         drop(self.accept(pod, Traffic::Plaintext, v4));
     }
 
-    fn accept(&mut self, pod: &str, kind: Traffic, v4: bool) -> TcpStream {
+    /// Accepts one connection.
+    pub fn accept(&mut self, pod: &str, kind: Traffic, v4: bool) -> TcpStream {
         let deadline = Instant::now() + Duration::from_secs(5);
         let family = if v4 { Family::V4 } else { Family::V6 };
         loop {
@@ -331,6 +356,7 @@ fn options() -> Options {
         tunnel_wait: Duration::from_secs(10),
         add_wait: Duration::from_secs(10),
         exempt: Vec::new(),
+        runtime: false,
         direct: DirectSettings::default(),
     }
 }
@@ -353,7 +379,8 @@ fn name_of(uid: &str) -> String {
     uid.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
-fn workload(name: &str, addresses: &[IpAddr]) -> Workload {
+/// A pod in the mesh on this node.
+pub fn workload(name: &str, addresses: &[IpAddr]) -> Workload {
     Workload {
         uid: Uid::from(format!("c//Pod/test/{name}").as_str()),
         name: name.into(),
@@ -381,5 +408,6 @@ fn workload(name: &str, addresses: &[IpAddr]) -> Workload {
         services: Default::default(),
         direct_flows_off: false,
         probe_ports: vec![9090],
+        mesh_by_pod: false,
     }
 }

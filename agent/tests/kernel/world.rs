@@ -70,6 +70,15 @@ for c in held:
 print('left', flush=True)
 ";
 
+/// Connects as often as it is told, and leaves each time.
+const REPEATED: &str = "
+import socket, sys
+to = sys.argv[1].rsplit(' ', 1)
+for _ in range(int(sys.argv[2])):
+    socket.create_connection((to[0], int(to[1])), 5).close()
+print('done', flush=True)
+";
+
 impl World {
     /// Makes the namespaces and cgroups.
     pub fn new(test: &str) -> Result<Self, String> {
@@ -218,6 +227,17 @@ impl World {
     pub fn hasty_client(&self, pod: &str, to: SocketAddr) -> Program {
         let args = [&*to.ip().to_string(), &*to.port().to_string()];
         self.start(pod, &format!("pods/{pod}"), HASTY, &args)
+    }
+
+    /// A client in a pod that connects `times` times and leaves each time, then says `done`.
+    pub fn repeated_client(&self, pod: &str, to: SocketAddr, times: usize) -> Program {
+        let to = format!("{} {}", to.ip(), to.port());
+        self.start(
+            pod,
+            &format!("pods/{pod}"),
+            REPEATED,
+            &[&to, &times.to_string()],
+        )
     }
 
     /// A client in a pod.

@@ -12,9 +12,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 5] = [
     "authorization.proto",
     "ca.proto",
+    "cri.proto",
     "discovery.proto",
     "workload.proto",
 ];

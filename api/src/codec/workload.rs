@@ -60,6 +60,7 @@ impl TryFrom<&wire::Workload> for Workload {
             services: decode_services(cx, &w.services)?,
             direct_flows_off: w.direct_flows_off,
             probe_ports: probe_ports.collect::<Result<_, _>>()?,
+            mesh_by_pod: w.mesh_by_pod,
         })
     }
 }
@@ -109,6 +110,7 @@ impl From<&Workload> for wire::Workload {
             capacity: (w.capacity != 1).then_some(w.capacity),
             direct_flows_off: w.direct_flows_off,
             probe_ports: w.probe_ports.iter().map(|&p| p.into()).collect(),
+            mesh_by_pod: w.mesh_by_pod,
         }
     }
 }

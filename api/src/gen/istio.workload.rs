@@ -247,6 +247,9 @@ pub struct Workload {
     /// Ports that the pod's probes declare.
     #[prost(uint32, repeated, tag = "1002")]
     pub probe_ports: ::prost::alloc::vec::Vec<u32>,
+    /// A label of its own, not its namespace, says whether it is in the mesh.
+    #[prost(bool, tag = "1003")]
+    pub mesh_by_pod: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Locality {

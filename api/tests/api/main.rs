@@ -2,6 +2,7 @@
 
 mod ca;
 mod codec;
+mod cri;
 mod model;
 mod node;
 mod server;

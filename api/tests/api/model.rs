@@ -66,7 +66,7 @@ fn gateway() -> impl Strategy<Value = GatewayAddress> {
 pub fn workload() -> impl Strategy<Value = Workload> {
     let names = [name(), name(), name(), name()];
     let texts = vec(maybe_name(), 11);
-    let flags = any::<[bool; 5]>();
+    let flags = any::<[bool; 6]>();
     let lists = (vec(ip(), 0..3), vec(policy_key(), 0..3), vec(port(), 0..3));
     let kind = prop_oneof![
         Just(WorkloadKind::Deployment),
@@ -124,6 +124,7 @@ pub fn workload() -> impl Strategy<Value = Workload> {
                 services,
                 direct_flows_off: flags[4],
                 probe_ports: lists.2,
+                mesh_by_pod: flags[5],
             }
         },
     )

@@ -75,6 +75,7 @@ impl Index {
         } else {
             TunnelProtocol::None
         };
+        workload.mesh_by_pod = traits.mesh.is_some();
         workload.direct_flows_off = encrypted || !direct;
         workload.services = backed.services;
         workload.policies = attached.policies.iter().cloned().collect();
@@ -131,6 +132,7 @@ impl Index {
             services: BTreeMap::new(),
             direct_flows_off: false,
             probe_ports: pod.probe_ports.clone(),
+            mesh_by_pod: false,
         }
     }
 

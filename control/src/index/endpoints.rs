@@ -74,6 +74,7 @@ impl Index {
             services,
             direct_flows_off: false,
             probe_ports: Vec::new(),
+            mesh_by_pod: false,
         })
     }
 

@@ -276,6 +276,22 @@ fn direct_flows_can_be_turned_off() {
     }
 }
 
+/// An agent that hears nothing more has to know for which pods a namespace speaks.
+#[test]
+fn a_pod_with_a_label_of_its_own_does_not_speak_for_its_namespace() {
+    for (label, own) in [
+        ("", false),
+        ("warren.dev/mesh: disabled, ", true),
+        ("warren.dev/mesh: enabled, ", true),
+        ("warren.dev/mesh: \"yes\", ", false),
+    ] {
+        let text = pod("shop", "p", "p", "10.0.0.1", 80)
+            .replace("labels: {", &format!("labels: {{{label}"));
+        let world = World::new(&text);
+        assert_eq!(world.pod("shop/p").mesh_by_pod, own, "{label}");
+    }
+}
+
 #[test]
 fn labels_without_a_meaning_are_named() {
     let text = pod("shop", "p", "p", "10.0.0.1", 80).replace(

@@ -10,14 +10,22 @@ pub struct Config {
     pub generation: u64,
     /// Cookie of the host's network namespace.
     pub host_netns: u64,
-    /// Cgroup id of the tunnel; its connects pass.
-    pub tunnel_cgroup: u64,
+    /// Cgroup ids of the tunnel, and of the one that it has replaced, which still ends its connections; 0 = none. Their connects pass.
+    pub tunnel_cgroups: [u64; 2],
     /// Cgroup id of the kubelet; 0 = no probes are recognised.
     pub kubelet_cgroup: u64,
     /// `CONFIG_*` bits.
     pub flags: u32,
     /// Zero.
     pub reserved: u32,
+}
+
+impl Config {
+    /// Whether a process of this cgroup is a tunnel.
+    #[inline(always)]
+    pub fn is_tunnel(&self, cgroup: u64) -> bool {
+        cgroup != 0 && (cgroup == self.tunnel_cgroups[0] || cgroup == self.tunnel_cgroups[1])
+    }
 }
 
 /// Direct flows are allowed on this node.
@@ -329,7 +337,7 @@ pub enum Counter {
 pub const COUNTERS_LEN: u32 = 16;
 
 const _: () = {
-    assert!(size_of::<Config>() == 40 && size_of::<LocalWorkload>() == 8);
+    assert!(size_of::<Config>() == 48 && size_of::<LocalWorkload>() == 8);
     assert!(size_of::<Pod>() == 40);
     assert!(size_of::<ServiceAddr>() == 20);
     assert!(size_of::<BackendKey>() == 12);

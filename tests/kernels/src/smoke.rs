@@ -222,7 +222,7 @@ fn configure(ebpf: &mut Ebpf, tunnel: u64) -> anyhow::Result<()> {
         0,
         Plain(abi::Config {
             generation: 1,
-            tunnel_cgroup: tunnel,
+            tunnel_cgroups: [tunnel, 0],
             ..Default::default()
         }),
         0,

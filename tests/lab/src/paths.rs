@@ -68,6 +68,16 @@ impl Paths {
         self.node(node).join("run")
     }
 
+    /// The agent's `--state-dir` on a node: what a restart of the node does not take.
+    pub fn node_state(&self, node: &str) -> PathBuf {
+        self.node(node).join("state")
+    }
+
+    /// Where the agent on a node looks for a container runtime. The lab has none; a test may put one there.
+    pub fn cri_socket(&self, node: &str) -> PathBuf {
+        self.node(node).join("cri.sock")
+    }
+
     /// Log of a mesh process on a node.
     pub fn component_log(&self, node: &str, component: &str) -> PathBuf {
         self.node(node).join("log").join(format!("{component}.log"))

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod capture;
+pub mod cri;
 pub mod demo;
 pub mod hello;
 pub mod lab;

@@ -3,6 +3,7 @@
 mod addresses;
 mod certificates;
 mod commands;
+mod contradictions;
 mod direct;
 mod enrol;
 mod hostile;
@@ -11,6 +12,7 @@ pub mod interception;
 mod interop;
 mod kill;
 mod laboratory;
+mod network_policies;
 mod observe;
 mod policy;
 pub mod protocols;
@@ -32,6 +34,8 @@ pub enum Suite {
     NoKubeProxy,
     /// Certificates that live for seconds; the access log as JSON.
     ShortCertificates,
+    /// Agents are told to make no direct flows.
+    NoDirectFlows,
 }
 
 impl Suite {
@@ -40,6 +44,7 @@ impl Suite {
         let words: &[&str] = match self {
             Self::Main => &[],
             Self::NoKubeProxy => &["--no-kube-proxy"],
+            Self::NoDirectFlows => &["--set", "agent.direct-flows=off"],
             Self::ShortCertificates => &[
                 "--set",
                 "control.cert-ttl=20s",
@@ -95,6 +100,8 @@ pub fn all() -> Vec<Scenario> {
     registry.theme("services", services::register);
     registry.theme("protocols", protocols::register);
     registry.theme("policy", policy::register);
+    registry.theme("contradictions", contradictions::register);
+    registry.theme("network-policies", network_policies::register);
     registry.theme("enrol", enrol::register);
     registry.theme("input", input::register);
     registry.theme("kill", kill::register);

@@ -42,6 +42,7 @@ fn workload(namespace: &str, name: &str, ip: &str) -> Workload {
         services: Default::default(),
         direct_flows_off: false,
         probe_ports: Vec::new(),
+        mesh_by_pod: false,
     }
 }
 

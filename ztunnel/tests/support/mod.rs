@@ -232,6 +232,7 @@ pub fn workload(name: &str, ip: &str, enrolled: bool) -> Workload {
         services: Default::default(),
         direct_flows_off: false,
         probe_ports: Vec::new(),
+        mesh_by_pod: false,
     }
 }
 

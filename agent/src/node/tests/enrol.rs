@@ -104,7 +104,10 @@ fn leaving_is_the_reverse_and_the_pod_is_remembered() {
 #[test]
 fn waits_are_bounded_and_say_what_is_missing() {
     let mut rig = Rig::new();
-    let mut unknown = rig.add("web", "10.0.0.1");
+    let (reply, mut unknown) = oneshot::channel();
+    let mut stranger = request(Op::Add, "web", "10.0.0.1");
+    stranger.namespace = "new".into();
+    rig.send(Input::Cni(Box::new(stranger), reply));
     rig.workloads(vec![workload("api", "10.0.0.2")]);
     let mut untunnelled = rig.add("api", "10.0.0.2");
     rig.pass(Duration::from_secs(9));
@@ -171,29 +174,6 @@ fn a_missing_namespace_is_told_and_nothing_stays() {
             .contains("/run/netns/missing")
     );
     assert!(rig.node.pods.is_empty());
-}
-
-#[test]
-fn pods_of_exempt_namespaces_start_while_the_controller_or_the_tunnel_is_away() {
-    let mut rig = Rig::new();
-    let mut known = workload("proxy", "10.0.0.2");
-    (known.uid, known.namespace) = ("c//Pod/kube-system/proxy".into(), "kube-system".into());
-    rig.workloads(vec![known]);
-    let mut waiting: Vec<_> = ["dns", "proxy"]
-        .map(|name| {
-            let (reply, answer) = oneshot::channel();
-            let mut add = request(Op::Add, name, "10.0.0.1");
-            add.namespace = "kube-system".into();
-            rig.send(Input::Cni(Box::new(add), reply));
-            answer
-        })
-        .into();
-    rig.pass(Duration::from_secs(9));
-    assert!(waiting.iter_mut().all(waits));
-    rig.pass(Duration::from_secs(2));
-    for mut answer in waiting {
-        assert_eq!(answer.try_recv().unwrap(), Answer::done(false));
-    }
 }
 
 #[test]

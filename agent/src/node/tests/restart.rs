@@ -166,9 +166,36 @@ fn a_tunnels_cgroup_is_known_before_it_gets_its_first_pod() {
             instance,
             cgroup,
         });
-        rig.node.config.tunnel_cgroup
+        rig.node.config.tunnel_cgroups
     };
-    assert_eq!(up(1, 77), 77);
-    assert_eq!(up(2, 0), 77, "one that cannot be found out changes nothing");
-    assert_eq!(up(3, 78), 78);
+    assert_eq!(up(1, 77), [77, 0]);
+    assert_eq!(
+        up(2, 0),
+        [77, 0],
+        "one that cannot be found out changes nothing"
+    );
+    assert_eq!(up(3, 78), [78, 77], "the one before goes on");
+    assert_eq!(up(4, 78), [78, 77]);
+    assert_eq!(up(5, 79), [79, 78], "and no other");
+    let config = rig.node.config;
+    assert!([79, 78].iter().all(|id| config.is_tunnel(*id)));
+    assert!(![77, 0].iter().any(|id| config.is_tunnel(*id)));
+}
+
+#[test]
+fn settings_that_were_lost_bring_no_verdict_of_an_earlier_agent_back() {
+    let rig = Rig::with(Leftover {
+        above_all: 1_000_000,
+        ..Leftover::default()
+    });
+    assert_eq!(rig.node.config.generation, 1_000_001);
+    let next = Rig::with(Leftover {
+        existing: crate::bpf::Existing {
+            config: rig.node.config,
+            ..Default::default()
+        },
+        above_all: 2_000_000,
+        ..Leftover::default()
+    });
+    assert_eq!(next.node.config.generation, 1_000_002);
 }

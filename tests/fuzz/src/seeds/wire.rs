@@ -62,6 +62,7 @@ fn full_workload() -> Workload {
     };
     w.capacity = 7;
     w.direct_flows_off = true;
+    w.mesh_by_pod = true;
     w.probe_ports = vec![8080, 9090];
     let ports = vec![PortMapping {
         service_port: 80,

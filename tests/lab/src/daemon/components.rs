@@ -277,6 +277,8 @@ impl Daemon {
         }
         if component == "agent" {
             pairs.extend([
+                ("state-dir", text(&self.paths.node_state(node))),
+                ("cri-socket", text(&self.paths.cri_socket(node))),
                 ("cgroup", text(&cgroup::node(node)?)),
                 ("tunnel-cgroup", text(&cgroup::system(node, "ztunnel")?)),
                 ("kubelet-cgroup", text(&cgroup::system(node, "kubelet")?)),

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::Registry;
 use super::interception::is_direct;
 use super::observe::counted;
+use super::{Registry, Suite};
+use crate::peer::StreamReport;
 use crate::process::{LIMIT, run};
-use crate::world::{CLIENT_A, Ip, SERVER_A, World, eventually, port};
+use crate::world::{CLIENT_A, Ip, SERVER_A, World, eventually, parse, port};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -30,6 +31,9 @@ pub fn register(add: &mut Registry) {
         off_and_on(w, ip, &Switch::Label("namespace", "shop", required))
     });
     add.both("off-for-the-mesh", |w, ip| off_and_on(w, ip, &Switch::Mesh));
+    add.in_suite(Suite::NoDirectFlows, |add| {
+        add.both("off-by-the-agents-flag", by_flag);
+    });
 }
 
 /// Where direct flows are turned off.
@@ -82,6 +86,8 @@ impl Drop for TurnedOff<'_> {
 fn off_and_on(world: &World, ip: Ip, switch: &Switch) -> Result<()> {
     becomes_direct(world, ip, true)?;
     reported_as(world, ip, "kernel")?;
+    let at = world.at(SERVER_A, ip, port::ECHO)?.to_string();
+    let mut live = world.start_peer(CLIENT_A, &["stream", &at, "--seconds", "6"], true)?;
     let off = TurnedOff(world, switch);
     switch.set(world, true)?;
     becomes_direct(world, ip, false)?;
@@ -93,6 +99,10 @@ fn off_and_on(world: &World, ip: Ip, switch: &Switch) -> Result<()> {
             "direct again while direct flows are off"
         );
     }
+    // What was direct and is still allowed stays as it is to its end.
+    live.wait(LIMIT)?;
+    let report: StreamReport = parse(&live.rest())?;
+    ensure!(report.ok, "a live direct flow was disturbed: {report:?}");
     drop(off);
     becomes_direct(world, ip, true)?;
     reported_as(world, ip, "kernel")
@@ -116,4 +126,21 @@ fn becomes_direct(world: &World, ip: Ip, expected: bool) -> Result<()> {
         );
         Ok(())
     })
+}
+
+/// The flag holds from the agent's start on; the admin socket goes before it until the agent's next start.
+fn by_flag(world: &World, ip: Ip) -> Result<()> {
+    let at = world.at(SERVER_A, ip, port::ECHO)?.to_string();
+    for _ in 0..5 {
+        world.connect(CLIENT_A, &at, &[])?;
+        ensure!(
+            !is_direct(world, CLIENT_A, SERVER_A, ip)?,
+            "direct although the agent was started with --direct-flows=off"
+        );
+    }
+    reported_as(world, ip, "mutual_tls")?;
+    Switch::Mesh.set(world, false)?;
+    becomes_direct(world, ip, true)?;
+    world.lab.lab(&["restart", "agent", "--node", "a"])?.ok()?;
+    becomes_direct(world, ip, false)
 }

@@ -109,7 +109,7 @@ fn named_fields(world: &World) -> Result<()> {
 }
 
 /// A map that the agent of node a pinned.
-fn pinned(map: &str) -> std::path::PathBuf {
+pub fn pinned(map: &str) -> std::path::PathBuf {
     std::path::Path::new("/sys/fs/bpf/warren/a/maps").join(map)
 }
 

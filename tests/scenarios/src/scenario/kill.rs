@@ -1,6 +1,7 @@
 //! Whatever process dies, nothing goes out in plaintext, policy never opens, and everything comes back by itself.
 
 mod down;
+mod reboot;
 
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub fn register(add: &mut Registry) {
     add.one("tunnel-restarted-under-load", |w| restarted(w, "ztunnel"));
     add.one("agent-restarted-under-load", |w| restarted(w, "agent"));
     down::register(add);
+    reboot::register(add);
 }
 
 /// What may be lost.

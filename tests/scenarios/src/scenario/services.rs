@@ -1,5 +1,7 @@
 //! Services with their peculiarities, and endpoints that come and go.
 
+mod choice;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ pub fn register(add: &mut Registry) {
     add.both("reached-from-outside-the-mesh", from_plain);
     add.one("endpoints-follow-readiness", readiness);
     add.one("probes-work-under-strict-and-deny", probes);
+    choice::register(add);
 }
 
 fn spread(world: &World, from: crate::lab::Pod, service: &str, ip: Ip) -> Result<SpreadReport> {

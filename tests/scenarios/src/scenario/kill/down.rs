@@ -38,14 +38,14 @@ pub fn register(add: &mut Registry) {
 }
 
 /// Stops a component and starts it again when dropped.
-struct Stopped<'a> {
+pub(super) struct Stopped<'a> {
     world: &'a World,
     what: &'static str,
     running: bool,
 }
 
 impl<'a> Stopped<'a> {
-    fn new(world: &'a World, what: &'static str) -> Result<Self> {
+    pub(super) fn new(world: &'a World, what: &'static str) -> Result<Self> {
         world.lab.lab(&["stop", what, "--node", "a"])?.ok()?;
         Ok(Self {
             world,
@@ -54,7 +54,7 @@ impl<'a> Stopped<'a> {
         })
     }
 
-    fn start(&mut self) -> Result<()> {
+    pub(super) fn start(&mut self) -> Result<()> {
         self.running = true;
         self.world
             .lab
