@@ -73,17 +73,9 @@ pub(crate) struct Rest {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match warren_arguments::parse() {
         Ok(cli) => cli,
-        Err(error) if !error.use_stderr() => error.exit(),
-        Err(error) => {
-            let text = error.to_string();
-            eprintln!(
-                "cargo xtask: {} (try `cargo xtask --help`)",
-                text.lines().next().unwrap_or_default()
-            );
-            return ExitCode::from(2);
-        }
+        Err(status) => return status,
     };
     let Some(command) = cli.command else {
         let _ = Cli::command().print_help();
