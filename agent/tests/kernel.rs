@@ -8,6 +8,7 @@ use std::time::Duration;
 
 mod kernel {
     mod found;
+    mod leave;
     pub mod rig;
     pub mod world;
 }
