@@ -55,7 +55,7 @@ enum Command {
     Fuzz(Rest),
     /// Try the kernel programs on Debian's 6.1 and 6.12 kernels under qemu
     Kernels(kernels::Args),
-    /// Write the generated files (wire code, CRDs, docs/reference), or check that they are current
+    /// Write the generated files (wire code, CRDs, rendered charts, docs/reference), or check that they are current
     Generate(generate::Args),
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -18,12 +19,17 @@ const FILES: &[(&str, &str)] = embed! {
     "crds/templates/authorizationpolicies.warren.dev.yaml"
     "crds/templates/peerauthentications.warren.dev.yaml"
     "mesh/Chart.yaml"
+    "mesh/dashboards/control.json"
+    "mesh/dashboards/mesh.json"
+    "mesh/dashboards/node.json"
+    "mesh/dashboards/workload.json"
     "mesh/files/control-rbac.yaml"
     "mesh/templates/_helpers.tpl"
     "mesh/templates/agent.yaml"
     "mesh/templates/control-rbac.yaml"
     "mesh/templates/control-service.yaml"
     "mesh/templates/control.yaml"
+    "mesh/templates/dashboards.yaml"
     "mesh/templates/pod-monitor.yaml"
     "mesh/templates/service-accounts.yaml"
     "mesh/templates/ztunnel.yaml"
@@ -43,8 +49,10 @@ impl Charts {
     /// # Errors
     /// The system's folder of temporary files cannot be written.
     pub fn write() -> io::Result<Self> {
+        // Nobody else puts anything into what Helm is going to install.
         let folder = tempfile::Builder::new()
             .prefix("warren-charts-")
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir()?;
         for (path, text) in FILES {
             let path = folder.path().join(path);
@@ -68,7 +76,6 @@ impl Charts {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
