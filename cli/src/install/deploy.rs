@@ -61,7 +61,7 @@ pub async fn install(arguments: &Deploy) -> Result<(), Error> {
     say("installing the kinds of objects (warren-crds)");
     crds(&helm, &charts).await?;
     say("installing the mesh (warren)");
-    let mut words = helm::words(values);
+    let mut words = helm::values_of(values);
     words.extend(waits(waiting));
     mesh(&helm, &charts, "install", words, &cluster, target, waiting).await?;
     say(format_args!(
@@ -102,7 +102,7 @@ pub async fn upgrade(arguments: &Upgrade) -> Result<(), Error> {
         installed.version
     ));
     let mut words: Vec<OsString> = kept.iter().map(OsString::from).collect();
-    words.extend(helm::words(values));
+    words.extend(helm::values_of(values));
     words.extend(waits(waiting));
     mesh(&helm, &charts, "upgrade", words, &cluster, target, waiting).await?;
     say(format_args!("Warren is {own} now"));
@@ -201,7 +201,7 @@ async fn dry_run(
     };
     let crds = one(RELEASES[0], &charts.crds(), Vec::new()).await?;
     let mut words: Vec<OsString> = kept.iter().map(OsString::from).collect();
-    words.extend(helm::words(values));
+    words.extend(helm::values_of(values));
     let mesh = one(RELEASES[1], &charts.mesh(), words).await?;
     write_out(&(crds + &mesh))
 }

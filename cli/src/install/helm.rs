@@ -12,6 +12,8 @@ use super::error::{Error, in_words};
 
 /// `--reset-then-reuse-values` came with it.
 const OLDEST: (u64, u64) = (3, 14);
+/// The oldest version of Kubernetes that the charts take.
+const KUBERNETES: &str = "1.30.0";
 
 /// Helm, the namespace and the cluster that it works on.
 #[derive(Debug)]
@@ -92,10 +94,20 @@ impl Helm {
     /// # Errors
     /// The settings are not good.
     pub async fn render(&self, charts: &Charts, values: &Values) -> Result<String, Error> {
-        let crds: [OsString; 2] = [super::RELEASES[0].into(), charts.crds().into()];
-        let crds = self.run("template", &crds).await?;
-        let mut mesh: Vec<OsString> = vec![super::RELEASES[1].into(), charts.mesh().into()];
-        mesh.extend(words(values));
+        let words = |release: &str, chart: PathBuf| -> Vec<OsString> {
+            // Helm otherwise takes the version that it was built with, which may be too old for the charts.
+            vec![
+                release.into(),
+                chart.into(),
+                "--kube-version".into(),
+                KUBERNETES.into(),
+            ]
+        };
+        let crds = self
+            .run("template", &words(super::RELEASES[0], charts.crds()))
+            .await?;
+        let mut mesh = words(super::RELEASES[1], charts.mesh());
+        mesh.extend(values_of(values));
         match self.run("template", &mesh).await {
             Ok(mesh) => Ok(crds + &mesh),
             Err(Error::Helm { why, .. }) => Err(Error::Values(why)),
@@ -112,7 +124,7 @@ impl Helm {
 }
 
 /// Settings as Helm takes them.
-pub fn words(values: &Values) -> Vec<OsString> {
+pub fn values_of(values: &Values) -> Vec<OsString> {
     let files = values
         .files
         .iter()

@@ -9,9 +9,9 @@ use kube::api::{DeleteParams, ListParams, ObjectMeta};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
-use super::CONTROLLER;
 use super::cluster::Cluster;
 use super::error::Error;
+use super::{CONTROLLER, say};
 
 const CA: &str = "warren-ca";
 const ROOTS: &str = "warren-ca-root";
@@ -24,7 +24,9 @@ const ROOT: &str = "root-cert.pem";
 pub async fn remove(cluster: &Cluster, namespace: &str) -> Result<usize, Error> {
     let client = &cluster.client;
     let mut removed = one::<Lease>(client, namespace, CONTROLLER).await?;
-    removed += one::<Secret>(client, namespace, CA).await?;
+    if is_own_root(client, namespace).await? {
+        removed += one::<Secret>(client, namespace, CA).await?;
+    }
     for place in roots(client).await? {
         removed += one::<ConfigMap>(client, &place, ROOTS).await?;
     }
@@ -32,6 +34,31 @@ pub async fn remove(cluster: &Cluster, namespace: &str) -> Result<usize, Error> 
         removed += one::<Event>(client, &place, &name).await?;
     }
     Ok(removed)
+}
+
+/// Whether the CA's Secret is one that the controller made. An intermediate that somebody gave is theirs to remove.
+async fn is_own_root(client: &Client, namespace: &str) -> Result<bool, Error> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let found = api.get_opt(CA).await;
+    let found = found.map_err(|e| Error::api(format!("read the Secret {namespace}/{CA}"), &e))?;
+    let given = found.is_some_and(|secret| is_given(&secret));
+    if given {
+        say(format_args!(
+            "the Secret {CA} stays: it holds an intermediate that somebody else put there"
+        ));
+    }
+    Ok(!given)
+}
+
+/// A root is trusted itself; of an intermediate, what signed it is.
+fn is_given(secret: &Secret) -> bool {
+    let part = |key: &str| Some(secret.data.as_ref()?.get(key)?.0.trim_ascii());
+    match (part("tls.crt"), part("ca.crt")) {
+        (Some(cert), Some(roots)) if !cert.is_empty() => {
+            !roots.windows(cert.len()).any(|window| window == cert)
+        }
+        _ => false,
+    }
 }
 
 /// Namespaces with a ConfigMap of roots: the mesh's own, and those that `control.rootConfigMapNamespaces` named at some time.
@@ -79,5 +106,29 @@ where
                 &error,
             ))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+
+    use super::*;
+
+    #[test]
+    fn a_given_intermediate_is_told_from_an_own_root() {
+        let secret = |cert: &str, roots: &str| Secret {
+            data: Some(
+                [("tls.crt", cert), ("ca.crt", roots)]
+                    .map(|(key, text)| (key.to_owned(), ByteString(text.into())))
+                    .into(),
+            ),
+            ..Secret::default()
+        };
+        for (own, roots) in [("A\n", "A\n"), ("A\n", "B\nA"), ("", "A"), ("A", "A")] {
+            assert!(!is_given(&secret(own, roots)), "{own} {roots}");
+        }
+        assert!(is_given(&secret("A\n", "B\n")));
+        assert!(!is_given(&Secret::default()));
     }
 }
