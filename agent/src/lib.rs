@@ -15,6 +15,7 @@ pub mod bpf;
 pub mod cgroup;
 pub mod cni;
 pub mod kernel;
+pub mod leave;
 pub mod netns;
 pub mod node;
 pub mod plugin;

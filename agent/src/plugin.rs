@@ -10,6 +10,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
@@ -80,6 +82,8 @@ pub struct Plugin {
     entry: Value,
     /// Folder of the lock and of the word that the plugin is not wanted any more.
     run_dir: PathBuf,
+    /// The same word, for this process.
+    unwanted_here: Arc<AtomicBool>,
 }
 
 impl Plugin {
@@ -102,6 +106,7 @@ impl Plugin {
             conf_dir,
             entry,
             run_dir: settings.run_dir.clone(),
+            unwanted_here: Arc::default(),
         })
     }
 
@@ -110,6 +115,7 @@ impl Plugin {
     /// # Errors
     /// The folder of sockets cannot be written.
     pub fn want(&self) -> Result<(), PluginError> {
+        self.unwanted_here.store(false, Ordering::SeqCst);
         match fs::remove_file(self.unwanted()) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(PluginError::io("remove", &self.unwanted(), e))
@@ -124,8 +130,13 @@ impl Plugin {
     /// # Errors
     /// A file cannot be read or written, or there is no network to join. No file is damaged.
     pub fn install(&self) -> Result<Done, PluginError> {
+        let left = || self.unwanted_here.load(Ordering::SeqCst);
+        // The file of the lock, too, is not made again.
+        if left() {
+            return Ok(Done::default());
+        }
         let _lock = self.lock()?;
-        if self.unwanted().exists() {
+        if left() || self.unwanted().exists() {
             return Ok(Done::default());
         }
         let program = files::copy(&self.source, &self.bin_dir.join(NAME))?;
@@ -141,6 +152,7 @@ impl Plugin {
     /// # Errors
     /// A file cannot be read or written.
     pub fn uninstall(&self) -> Result<Done, PluginError> {
+        self.unwanted_here.store(true, Ordering::SeqCst);
         let unwanted = self.unwanted();
         fs::create_dir_all(&self.run_dir)
             .and_then(|()| fs::write(&unwanted, b""))

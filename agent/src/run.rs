@@ -28,7 +28,7 @@ use crate::plugin::Plugin;
 use crate::pods::{memory, store};
 use crate::settings::{Settings, Switch};
 use crate::tunnel::{self, Outbox};
-use crate::{cgroup, cni, plugin, scan};
+use crate::{cgroup, cni, leave, plugin, scan};
 
 mod effects;
 
@@ -54,7 +54,7 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
         version = warren_admin::VERSION,
         "warren-agent starts"
     );
-    let (remove_on_exit, memory) = (settings.cni_remove_on_exit, settings.memory());
+    let leaves = settings.clone();
     let (loaded, pins) = prepare(&settings)?;
     let mut registry = Registry::default();
     warren_admin::process::register(&mut registry);
@@ -117,10 +117,12 @@ pub async fn run(settings: Settings, log: LogHandle) -> anyhow::Result<()> {
             tracing::info!(signal = signal?, "stopping; everything in the kernel stays as it is");
         }
     }
-    match plugin.filter(|_| remove_on_exit) {
-        Some(plugin) => remove(plugin, memory).await,
-        None => Ok(()),
+    if let Some(plugin) = plugin.filter(|_| leaves.cni_remove_on_exit) {
+        remove(plugin).await?;
+        tokio::task::spawn_blocking(move || leave::nothing_behind(&leaves)).await??;
+        tracing::info!("nothing of the mesh is left on this node");
     }
+    Ok(())
 }
 
 /// Keeps the CNI plugin in place and looks for pods that it did not tell of, where the settings want it.
@@ -142,12 +144,8 @@ fn keep_pods(settings: &Settings, inputs: &mpsc::Sender<Input>) -> anyhow::Resul
     Ok(plugin)
 }
 
-/// By the word that it is not wanted, which the task that keeps it obeys.
-async fn remove(plugin: Plugin, memory: Option<PathBuf>) -> anyhow::Result<()> {
-    if let Some(path) = memory {
-        // It may never have been written.
-        let _ = fs::remove_file(path);
-    }
+/// For good: the task that keeps it obeys, whatever becomes of the word on the disk.
+async fn remove(plugin: Plugin) -> anyhow::Result<()> {
     let removed = tokio::task::spawn_blocking(move || plugin.uninstall()).await??;
     tracing::info!(networks = ?removed.networks, "the CNI plugin was taken away");
     Ok(())

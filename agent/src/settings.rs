@@ -149,7 +149,8 @@ pub struct Settings {
     /// The CNI socket's path on the host; RUN/cni.sock by default.
     #[arg(long, env = "WARREN_CNI_SOCKET", global = true)]
     pub cni_socket: Option<PathBuf>,
-    /// Take the plugin away when the agent is asked to end. Pods that start before the next agent then start outside the mesh.
+    /// Leave nothing on the node when the agent is asked to end: neither the plugin, nor pins, nor files in the run directory. Pods then talk in
+    /// plaintext, and those that start before the next agent start outside the mesh.
     #[arg(long, env = "WARREN_CNI_REMOVE_ON_EXIT")]
     pub cni_remove_on_exit: bool,
     /// The kubelet's folder of pod logs, /var/log/pods on most nodes: with it, the agent finds pods that were here before it.

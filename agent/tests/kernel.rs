@@ -9,6 +9,7 @@ use std::time::Duration;
 mod kernel {
     mod choice;
     mod found;
+    mod leave;
     pub mod rig;
     pub mod world;
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-/// Shows what the processes of a Warren mesh know.
+use crate::install;
+
+/// Installs a Warren mesh on a cluster, and shows what its processes know.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "warren", version, max_term_width = 120)]
 pub struct Arguments {
@@ -82,6 +84,14 @@ pub enum Command {
     },
     /// The settings in force and the addresses served.
     Config(From),
+    /// Puts the mesh on a cluster, by Helm, after a look at whether it can run there.
+    Install(install::Deploy),
+    /// Puts this version in place of the one that is installed; settings stay.
+    Upgrade(install::Upgrade),
+    /// Takes the mesh away, and everything that it made on the nodes and in the cluster.
+    Uninstall(install::Uninstall),
+    /// Prints the manifests of an installation, for `kubectl apply -f -`.
+    Render(install::Render),
     /// Whether this machine can be a node of a mesh; exit status 1 where it cannot.
     Check {
         /// The cgroup that the programs will be attached to; the root of the cgroup v2 hierarchy by default.
@@ -137,6 +147,10 @@ mod tests {
             &["warren", "status", "-o", "xml"],
             &["warren", "log-level", "--kernel", "maybe"],
             &["warren", "--run-dir", "/x", "--lab", "y", "status"],
+            &["warren", "install", "--set", "replicas"],
+            &["warren", "install", "--timeout", "soon"],
+            &["warren", "render", "--namespace", "A"],
+            &["warren", "uninstall", "--yes"],
         ] {
             let error = Arguments::try_parse_from(bad).expect_err("bad arguments");
             assert_eq!(error.exit_code(), 2, "{bad:?}");

@@ -38,7 +38,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn pass(check: &str, found: impl Into<String>) -> Self {
+    pub(crate) fn pass(check: &str, found: impl Into<String>) -> Self {
         Self {
             check: check.into(),
             result: Verdict::Pass,
@@ -47,7 +47,7 @@ impl Finding {
         }
     }
 
-    fn warn(check: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn warn(check: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             result: Verdict::Warn,
             remedy: remedy.into(),
@@ -55,13 +55,18 @@ impl Finding {
         }
     }
 
-    fn fail(check: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn fail(check: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             result: Verdict::Fail,
             remedy: remedy.into(),
             ..Self::pass(check, found)
         }
     }
+}
+
+/// Whether the programs do not run on a kernel of this release.
+pub fn kernel_is_old(release: &str) -> bool {
+    kernel::judge_version(release).result == Verdict::Fail
 }
 
 /// Looks at everything and writes it; false where something fails.

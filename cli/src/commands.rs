@@ -2,7 +2,7 @@
 
 use crate::ask::{self, Answer};
 use crate::place::{self, Place, Process};
-use crate::{Arguments, Command, Error};
+use crate::{Arguments, Command, Error, install};
 
 mod config;
 mod log_level;
@@ -16,6 +16,9 @@ pub async fn run(arguments: &Arguments) -> Result<bool, Error> {
     let format = arguments.output;
     if let Command::Check { cgroup } = &arguments.command {
         return crate::check::run(cgroup.as_deref(), format);
+    }
+    if let Some(done) = install::run(&arguments.command).await {
+        return Ok(done.map(|()| true)?);
     }
     let place = place::find(arguments)?;
     match &arguments.command {
@@ -38,7 +41,12 @@ pub async fn run(arguments: &Arguments) -> Result<bool, Error> {
             log_level::run(&place, format, from.as_deref(), change).await
         }
         Command::Config(from) => config::run(&place, format, from).await,
-        Command::Check { .. } => Ok(true),
+        // Done above: they ask no process of the mesh.
+        Command::Check { .. }
+        | Command::Install(_)
+        | Command::Upgrade(_)
+        | Command::Uninstall(_)
+        | Command::Render(_) => Ok(true),
     }
 }
 

@@ -1,9 +1,10 @@
-//! `warren`: shows what the processes of a mesh know, on a node or in a lab, and checks whether a machine can be a node.
-//! It reads what the others serve, changes nothing but log levels, and decides nothing.
+//! `warren`: puts a mesh on a cluster and takes it away, shows what its processes know, on a node or in a lab, and checks whether a
+//! machine can be a node. Of a mesh that runs it changes nothing but log levels, and it decides nothing.
 //!
 //! ```text
 //! arguments --place--> admin sockets --ask (all at once)--> typed answers --output--> table, JSON or YAML
 //! /proc, /sys --check--> findings with remedies ---------------------------^
+//! charts (in this program) --install--> Helm --> API server
 //! ```
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ mod arguments;
 mod ask;
 mod check;
 mod commands;
+mod install;
 mod output;
 mod place;
 
@@ -30,6 +32,9 @@ pub enum Error {
     /// No process answered.
     #[error("{0}")]
     NoAnswer(String),
+    /// The mesh was not installed, upgraded or removed.
+    #[error(transparent)]
+    Install(#[from] install::Error),
     /// The output could not be written.
     #[error("output: {0}")]
     Output(String),
@@ -49,7 +54,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(false) => ExitCode::from(FAILURE),
         Err(e) => {
             eprintln!("warren: {e}");
-            ExitCode::from(FAILURE)
+            ExitCode::from(match e {
+                Error::Install(e) => e.status(),
+                _ => FAILURE,
+            })
         }
     }
 }

@@ -55,7 +55,7 @@ enum Command {
     Fuzz(Rest),
     /// Try the kernel programs on Debian's 6.1 and 6.12 kernels under qemu
     Kernels(kernels::Args),
-    /// Write the generated files (wire code, CRDs, docs/reference), or check that they are current
+    /// Write the generated files (wire code, CRDs, rendered charts, docs/reference), or check that they are current
     Generate(generate::Args),
 }
 
@@ -73,17 +73,9 @@ pub(crate) struct Rest {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match warren_arguments::parse() {
         Ok(cli) => cli,
-        Err(error) if !error.use_stderr() => error.exit(),
-        Err(error) => {
-            let text = error.to_string();
-            eprintln!(
-                "cargo xtask: {} (try `cargo xtask --help`)",
-                text.lines().next().unwrap_or_default()
-            );
-            return ExitCode::from(2);
-        }
+        Err(status) => return status,
     };
     let Some(command) = cli.command else {
         let _ = Cli::command().print_help();

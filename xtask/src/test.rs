@@ -59,6 +59,7 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
         let mut smoke = Command::new(binary("warren-cluster"));
         smoke.args(["smoke", "--images"]).arg(images::for_tests()?);
         tally.program(&mut smoke)?;
+        tally.program(&mut with_api_server())?;
     } else {
         setup::all()?;
         everything_else(&mut tally, args)?;
@@ -118,6 +119,15 @@ fn cargo_test() -> Command {
     command
         .args(["test", "--release", "--locked", "--config", UNIT_TESTS])
         .args(EVERYTHING);
+    command
+}
+
+/// The charts and the controller with a real API server: programs that the cluster has built.
+fn with_api_server() -> Command {
+    let mut command = cargo_test();
+    command
+        .args(["--no-fail-fast", "--test", "charts", "--test", "kubernetes"])
+        .args(["--", "--ignored", "--test-threads=1"]);
     command
 }
 

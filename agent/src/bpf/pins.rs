@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::{BpfError, sys};
 
+/// The folder of all nodes' pins.
+const ALL_NODES: &str = "warren";
+
 /// The directories below `--pin-dir`.
 #[derive(Clone, Debug)]
 pub struct Pins {
@@ -50,7 +53,8 @@ impl Pins {
 }
 
 /// Removes every pin below `root`: the kernel then detaches all programs and frees all maps.
-/// Links go before maps, so that no program runs on without its pins. Returns how many pins there were.
+/// Links go before maps, so that no program runs on without its pins. The folder of all nodes' pins goes with the last of them. Returns how
+/// many pins there were.
 ///
 /// # Errors
 /// A pin cannot be removed; it is named.
@@ -60,9 +64,14 @@ pub fn cleanup(root: &Path) -> io::Result<usize> {
         removed += remove_files(&root.join(dir))?;
     }
     match fs::remove_dir(root) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(named(root, e)),
-        _ => Ok(removed),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(named(root, e)),
+        _ => {}
     }
+    // Another node of this machine may have its own in it.
+    if let Some(all) = root.parent().filter(|all| all.ends_with(ALL_NODES)) {
+        let _ = fs::remove_dir(all);
+    }
+    Ok(removed)
 }
 
 /// Pins at `path`, in place of what is pinned there.
@@ -103,11 +112,15 @@ mod tests {
     #[test]
     fn cleanup_removes_everything_and_may_be_repeated() {
         let dir = tempfile::tempdir().unwrap();
-        let pins = Pins::create(&dir.path().join("node")).unwrap();
+        let (node, other) = (dir.path().join("warren/a"), dir.path().join("warren/b"));
+        let pins = Pins::create(&node).unwrap();
+        Pins::create(&other).unwrap();
         fs::write(pins.maps().join("pods"), "").unwrap();
         fs::write(pins.pod(7), "").unwrap();
-        assert_eq!(cleanup(&dir.path().join("node")).unwrap(), 2);
-        assert_eq!(cleanup(&dir.path().join("node")).unwrap(), 0);
-        assert!(!dir.path().join("node").exists());
+        assert_eq!(cleanup(&node).unwrap(), 2);
+        assert_eq!(cleanup(&node).unwrap(), 0);
+        assert!(!node.exists() && other.exists());
+        assert_eq!(cleanup(&other).unwrap(), 0);
+        assert!(!dir.path().join("warren").exists());
     }
 }

@@ -36,6 +36,7 @@ impl Host {
             conf_dir: at("net.d"),
             entry: json!({ "type": NAME, "socket": "/run/warren/cni.sock" }),
             run_dir: at("run"),
+            unwanted_here: Arc::default(),
         };
         let host = Self { dir, plugin };
         networks
@@ -333,6 +334,18 @@ fn after_an_uninstall_nothing_is_repaired_until_it_is_wanted_again() {
     assert_eq!(host.text("10.conflist"), FLANNEL);
     host.plugin.want().unwrap();
     assert!(host.plugin.install().unwrap().program);
+}
+
+#[test]
+fn an_agent_that_leaves_puts_nothing_back_when_its_files_are_gone() {
+    let host = Host::new(&[("10.conflist", FLANNEL)]);
+    host.install();
+    let keeper = host.plugin.clone();
+    host.plugin.uninstall().unwrap();
+    fs::remove_dir_all(&host.plugin.run_dir).unwrap();
+    assert!(!keeper.install().unwrap().any());
+    assert_eq!(host.text("10.conflist"), FLANNEL);
+    assert!(!host.plugin.run_dir.exists());
 }
 
 #[tokio::test]

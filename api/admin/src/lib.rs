@@ -7,13 +7,14 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
-pub mod arguments;
 mod client;
 pub mod logging;
 pub mod process;
 mod server;
 pub mod shutdown;
 pub mod types;
+
+pub use warren_arguments as arguments;
 
 pub use client::{Client, ClientError};
 pub use logging::{Format, LogHandle};

@@ -102,7 +102,8 @@ pub fn ipv6() -> Finding {
     )
 }
 
-fn judge_version(release: &str) -> Finding {
+/// Whether a kernel of this release is new enough.
+pub fn judge_version(release: &str) -> Finding {
     const CHECK: &str = "kernel";
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())

@@ -9,7 +9,9 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use warren_control::source::dir::document;
 
-use crate::support::api::{ApiServer, free_port};
+use warren_apiserver::free_port;
+
+use crate::support::api::ApiServer;
 use crate::support::controller::Controller;
 use crate::support::objects::{api_of, apply, delete, namespace, node, pod};
 use crate::support::{SYSTEM, eventually};

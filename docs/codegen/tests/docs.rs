@@ -17,6 +17,7 @@ const FOREIGN: &[&str] = &[
     "cascade",
     "create-namespace",
     "ignore-daemonsets",
+    "reset-then-reuse-values",
     "reuse-values",
     "set",
     "since",

@@ -3,10 +3,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    match warren_bench::command::run(warren_bench::command::Cli::parse()) {
+    let cli: warren_bench::command::Cli = match warren_arguments::parse() {
+        Ok(cli) => cli,
+        Err(status) => return status,
+    };
+    match warren_bench::command::run(cli) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("warren-bench: {error:#}");

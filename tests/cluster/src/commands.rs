@@ -89,17 +89,9 @@ struct Rest {
 
 /// Runs the command line and returns the exit status: 2 for bad arguments, 1 for a failure.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli: Cli = match warren_arguments::parse_from(arguments, Ok) {
         Ok(cli) => cli,
-        Err(error) if !error.use_stderr() => {
-            print!("{error}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            let text = error.to_string();
-            eprintln!("{} (try --help)", text.lines().next().unwrap_or_default());
-            return ExitCode::from(2);
-        }
+        Err(status) => return status,
     };
     match run(cli.command, cli.name.as_deref()) {
         Ok(code) => code,

@@ -3,10 +3,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    match warren_fuzz::command::run(warren_fuzz::command::Cli::parse()) {
+    let cli: warren_fuzz::command::Cli = match warren_arguments::parse() {
+        Ok(cli) => cli,
+        Err(status) => return status,
+    };
+    match warren_fuzz::command::run(cli) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("warren-fuzz: {error:#}");

@@ -32,7 +32,11 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let result = match Args::parse().command {
+    let args: Args = match warren_arguments::parse() {
+        Ok(args) => args,
+        Err(status) => return status,
+    };
+    let result = match args.command {
         Command::Cert(options) => command::cert::run(&options).await,
         Command::Xds(options) => command::xds::run(&options).await,
         Command::Connect(options) => command::connect::run(&options).await,

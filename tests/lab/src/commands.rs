@@ -88,16 +88,9 @@ pub struct PodArgs {
 
 /// Runs the command line and returns the exit status: 2 for bad arguments, 1 for a failure.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli: Cli = match warren_arguments::parse_from(arguments, Ok) {
         Ok(cli) => cli,
-        Err(error) if !error.use_stderr() => {
-            print!("{error}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("{}", one_line(&error.to_string()));
-            return ExitCode::from(2);
-        }
+        Err(status) => return status,
     };
     match run(cli.command, cli.name.as_deref()) {
         Ok(code) => code,
@@ -158,29 +151,5 @@ pub fn current() -> Result<Paths> {
     match paths::labs().as_slice() {
         [] => bail!("no lab is up: `cargo xtask lab up --dir MANIFESTS` starts one"),
         [name, ..] => Ok(Paths::new(name)),
-    }
-}
-
-fn one_line(text: &str) -> String {
-    let first = text
-        .lines()
-        .find(|l| !l.trim().is_empty())
-        .unwrap_or("bad arguments");
-    let rest: Vec<&str> = text
-        .lines()
-        .skip_while(|l| *l != first)
-        .skip(1)
-        .take_while(|l| !l.trim().is_empty())
-        .map(str::trim)
-        .collect();
-    let mut line = first.to_owned();
-    for word in rest {
-        line.push(' ');
-        line.push_str(word);
-    }
-    if line.starts_with("error:") {
-        line
-    } else {
-        "error: a command is needed; see --help".to_owned()
     }
 }

@@ -22,16 +22,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args: Args = match warren_arguments::parse() {
         Ok(args) => args,
-        Err(error) if !error.use_stderr() => error.exit(),
-        Err(error) => {
-            let text = error.to_string();
-            let what = text.split("\n\n").next().unwrap_or(&text);
-            let words: Vec<&str> = what.split_whitespace().collect();
-            eprintln!("{} (see --help)", words.join(" "));
-            return ExitCode::from(2);
-        }
+        Err(status) => return status,
     };
     let result = match args.command {
         Command::Run(options) => runner::run(&options),

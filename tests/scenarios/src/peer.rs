@@ -16,7 +16,6 @@ mod transfer;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use serde::Serialize;
 
 pub use args::{Dial, Family, Leave, Mode};
@@ -27,7 +26,11 @@ pub use report::{
 
 /// Runs the command line of `warren-peer`. Exit status: 0 where everything held, 1 where something did not, 2 for bad arguments.
 pub fn main() -> ExitCode {
-    let ok = match args::Args::parse().command {
+    let args: args::Args = match warren_arguments::parse() {
+        Ok(args) => args,
+        Err(status) => return status,
+    };
+    let ok = match args.command {
         args::Command::Serve(serve) => match serve::run(&serve) {
             Ok(()) => true,
             Err(error) => {

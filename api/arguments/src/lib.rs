@@ -1,5 +1,7 @@
-//! The command line of a process: what is wrong with it is told in one line, with exit status 2.
+//! The command line of every program of Warren: what is wrong with it is told in one line, with exit status 2.
+#![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -23,7 +25,18 @@ pub fn parse<T: Parser>() -> Result<T, ExitCode> {
 pub fn parse_checked<T: Parser>(
     check: impl FnOnce(T) -> Result<T, clap::Error>,
 ) -> Result<T, ExitCode> {
-    match T::try_parse().and_then(check) {
+    parse_from(std::env::args_os(), check)
+}
+
+/// Parses the arguments that are given, the program's name first; otherwise as [`parse_checked`].
+///
+/// # Errors
+/// They are bad; what is wrong was told.
+pub fn parse_from<T: Parser>(
+    arguments: impl IntoIterator<Item = OsString>,
+    check: impl FnOnce(T) -> Result<T, clap::Error>,
+) -> Result<T, ExitCode> {
+    match T::try_parse_from(arguments).and_then(check) {
         Ok(parsed) => Ok(parsed),
         Err(e) if !e.use_stderr() || e.kind() == NO_ARGUMENTS => e.exit(),
         Err(e) => Err(refuse::<T>(&in_one_line(&e.to_string()))),
