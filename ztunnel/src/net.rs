@@ -30,6 +30,8 @@ pub fn prepare(s: &impl AsFd) {
     // Each fails only on a socket whose connection is gone already.
     let _ = s.set_linger(Some(Duration::ZERO));
     let _ = s.set_tcp_nodelay(true);
+    // An urgent byte is part of the stream (RFC 6093 §6); only its mark is lost.
+    let _ = s.set_out_of_band_inline(true);
 }
 
 /// Options of a listening socket, which its connections inherit. Cheaper than setting them on each connection.

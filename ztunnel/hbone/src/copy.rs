@@ -1,13 +1,16 @@
 //! Moves bytes between an application's socket and a tunnel: both directions in one task, few large system calls.
 //!
-//! Each direction ends by itself (half-close); an error in either ends both.
+//! Each direction ends by itself (half-close); an error in either ends both. What one side said before it broke off reaches the other side
+//! first: TCP keeps what has arrived before a reset readable.
 
 use std::future::poll_fn;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 
 use crate::error::TunnelError;
 use crate::tunnel::Tunnel;
@@ -17,6 +20,9 @@ mod up;
 
 use down::Down;
 use up::Up;
+
+/// How long the last bytes of an application that broke off may wait for room at the peer.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Bytes moved so far, readable while the copy goes on.
 #[derive(Debug, Default)]
@@ -62,8 +68,17 @@ where
 {
     let (mut up, mut down) = (Up::default(), Down::default());
     let end = poll_fn(|cx| poll_both(local, tunnel, &mut up, &mut down, counters, cx)).await;
-    if let Err(CopyError::Local(_)) = &end {
-        tunnel.reset();
+    match &end {
+        Ok(()) => {}
+        Err(CopyError::Local(_)) => {
+            let last = poll_fn(|cx| up.poll_last(local, tunnel, &counters.up, cx));
+            // Too late is as if it was never said.
+            let _ = timeout(LAST_WORDS, last).await;
+            tunnel.reset();
+        }
+        Err(CopyError::Tunnel(_)) => {
+            poll_fn(|cx| down.poll_last(local, tunnel, &counters.down, cx)).await;
+        }
     }
     end
 }

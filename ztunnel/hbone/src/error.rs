@@ -150,8 +150,9 @@ pub enum OpenError {
     /// The connection ended before the answer.
     #[error("the connection to the peer ended before it answered: {0}")]
     Broken(String),
-    /// The same, with the application's first bytes under way: they may have arrived, so nobody may send them again.
-    #[error("the connection to the peer ended while it had the application's first bytes: {0}")]
+    /// The peer broke off the stream before the answer, or the connection ended with the application's first bytes under way: the other
+    /// application may have been reached, so nobody may ask again.
+    #[error("the peer broke off after it had the request: {0}")]
     Lost(String),
 }
 

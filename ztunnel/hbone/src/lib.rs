@@ -17,6 +17,7 @@ mod readahead;
 pub mod server;
 pub mod tls;
 pub mod tunnel;
+mod turns;
 mod wrapper;
 
 pub use copy::{CopyError, Counters, copy};

@@ -275,20 +275,23 @@ async fn request<S: AsyncRead + Unpin>(
         Some(answer) => answer,
         None => response.await,
     };
-    // A refused stream was not looked at (RFC 9113 §8.7).
-    let response = answer.map_err(|e| match early.sent() {
-        0 => broken(e),
-        _ if e.reason() == Some(Reason::REFUSED_STREAM) => broken(e),
-        _ => OpenError::Lost(e.to_string()),
+    // A refused stream was not looked at (RFC 9113 §8.7). One that was reset otherwise may have reached the application.
+    let response = answer.map_err(|e| {
+        let refused = e.reason() == Some(Reason::REFUSED_STREAM);
+        if refused || (early.sent() == 0 && !e.is_reset()) {
+            broken(e)
+        } else {
+            OpenError::Lost(e.to_string())
+        }
     })?;
     lease.conn().learn(response.headers());
     if response.status() != StatusCode::OK {
         return Err(OpenError::Status(response.status()));
     }
     let (parts, recv) = response.into_parts();
-    let peer = lease.conn().peer.clone();
+    let (peer, turns) = (lease.conn().peer.clone(), lease.conn().turns.clone());
     Ok(Opened {
-        tunnel: H2Tunnel::client(send, recv, Box::new(lease.into_seat())),
+        tunnel: H2Tunnel::client(send, recv, turns, Box::new(lease.into_seat())),
         headers: parts.headers,
         peer,
     })

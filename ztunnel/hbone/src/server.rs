@@ -1,9 +1,10 @@
 //! The server side: an HTTP/2 connection over established TLS, CONNECT requests checked, drained on demand.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,10 @@ use crate::headers::{BAGGAGE, EARLY_DATA};
 use crate::keepalive::until_dead;
 use crate::tls::Encrypted;
 use crate::tunnel::H2Tunnel;
+use crate::turns::Turns;
 use crate::{Limits, SMALL_FRAME_BUDGET};
+
+type Accepted = Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
 
 /// What a connection is given to send its last frames.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -61,6 +65,7 @@ pub struct ConnectRequest {
     pub headers: HeaderMap,
     respond: SendResponse<Bytes>,
     recv: RecvStream,
+    turns: Arc<Turns>,
 }
 
 impl ConnectRequest {
@@ -79,9 +84,10 @@ impl ConnectRequest {
                 self.respond,
                 answer,
                 self.recv,
+                self.turns,
             ));
         }
-        H2Tunnel::server(self.respond, answer, self.recv)
+        H2Tunnel::server(self.respond, answer, self.recv, self.turns)
     }
 
     /// Answers with a status and no body.
@@ -91,7 +97,7 @@ impl ConnectRequest {
 
     /// Completes when the client gave the request up; lets a slow connect be abandoned.
     pub async fn abandoned(&mut self) {
-        let _ = std::future::poll_fn(|cx| self.respond.poll_reset(cx)).await;
+        let _ = poll_fn(|cx| self.respond.poll_reset(cx)).await;
     }
 }
 
@@ -149,13 +155,17 @@ where
         .await
         .map_err(|_| HandshakeError::Timeout)?
         .map_err(broke)?;
+    let turns = Arc::<Turns>::default();
+    let _last = turns.last();
     let first = timeout(limits.handshake, conn.accept())
         .await
         .map_err(|_| HandshakeError::Timeout)?;
     let Some(first) = first else { return Ok(()) };
     let (request, respond) = first.map_err(broke)?;
-    dispatch(request, respond, handler);
-    run(&mut conn, limits, drain, handler).await.map_err(broke)
+    dispatch(request, respond, &turns, handler);
+    run(&mut conn, &turns, limits, drain, handler)
+        .await
+        .map_err(broke)
 }
 
 fn builder(limits: &Limits) -> h2::server::Builder {
@@ -172,6 +182,7 @@ fn builder(limits: &Limits) -> h2::server::Builder {
 
 async fn run<I, D>(
     conn: &mut Connection<I, Bytes>,
+    turns: &Arc<Turns>,
     limits: &Limits,
     drain: D,
     handler: &dyn Handler,
@@ -192,8 +203,8 @@ where
     let mut deadline: Option<Instant> = None;
     loop {
         tokio::select! {
-            next = conn.accept() => match next {
-                Some(Ok((request, respond))) => dispatch(request, respond, handler),
+            next = accept(conn, turns) => match next {
+                Some(Ok((request, respond))) => dispatch(request, respond, turns, handler),
                 // Both sides are closing: which one is first does not matter.
                 Some(Err(_)) if draining => return Ok(()),
                 Some(Err(e)) => return Err(e),
@@ -212,11 +223,29 @@ where
         }
     }
     conn.abrupt_shutdown(Reason::NO_ERROR);
-    let flushed = std::future::poll_fn(|cx| conn.poll_closed(cx));
+    let flushed = poll_fn(|cx| conn.poll_closed(cx));
     timeout(FLUSH, flushed).await.unwrap_or(Ok(()))
 }
 
-fn dispatch(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, handler: &dyn Handler) {
+/// The next request; meanwhile everything of the connection is driven.
+async fn accept<I>(conn: &mut Connection<I, Bytes>, turns: &Turns) -> Option<Accepted>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    poll_fn(|cx| {
+        let next = conn.poll_accept(cx);
+        turns.end();
+        next
+    })
+    .await
+}
+
+fn dispatch(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    turns: &Arc<Turns>,
+    handler: &dyn Handler,
+) {
     let (head, recv) = request.into_parts();
     let bad = if head.method != Method::CONNECT {
         "the method is not CONNECT"
@@ -228,6 +257,7 @@ fn dispatch(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, hand
                     headers: head.headers,
                     respond,
                     recv,
+                    turns: turns.clone(),
                 });
             }
             Some(Err(())) => "the authority is not an address or name with a port",

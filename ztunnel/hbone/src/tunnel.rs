@@ -29,6 +29,8 @@ pub trait Tunnel: Send {
     fn send(&mut self, data: Bytes) -> Result<(), TunnelError>;
     /// Makes progress with what was sent. Ready when nothing waits here.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TunnelError>>;
+    /// Ready when what was sent is past recall, so that a reset does not take it back, or when it never will be.
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// Ends our direction cleanly, once what was sent is out.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TunnelError>>;
     /// Completes when the peer broke the stream off; asked only after the peer's direction has ended.
@@ -103,6 +105,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin + Send> Tunnel for IoTunnel<I> {
             self.out.advance(n);
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_flush(cx).map(drop)
     }
 
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TunnelError>> {

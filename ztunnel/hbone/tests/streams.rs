@@ -148,6 +148,72 @@ async fn a_reset_passes_through() {
     }
 }
 
+/// A server that closes with bytes unread, such as one that refuses a long upload: its kernel sends a reset right behind the answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_said_before_its_reset_arrives() {
+    let w = world().await;
+    for round in 0..60 {
+        let (mut client, mut server) = w.pair().await;
+        client.write_all(&[1; 64 << 10]).await.unwrap();
+        server.read_exact(&mut [0; 1000]).await.unwrap();
+        server.write_all(b"no").await.unwrap();
+        drop(server);
+        let mut answer = Vec::new();
+        let end = timeout(Duration::from_secs(3), client.read_to_end(&mut answer));
+        let end = end.await.expect("an end");
+        assert_eq!(answer, b"no", "round {round}: {end:?}");
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_said_before_its_reset_arrives() {
+    let w = world().await;
+    for round in 0..60 {
+        let (mut client, mut server) = w.pair().await;
+        client.write_all(b"last").await.unwrap();
+        support::reset(&client);
+        drop(client);
+        let mut heard = Vec::new();
+        let end = timeout(Duration::from_secs(3), server.read_to_end(&mut heard));
+        let end = end.await.expect("an end");
+        assert_eq!(heard, b"last", "round {round}: {end:?}");
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+}
+
+/// The server end of a connection of which the client has sent nothing yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_up_at_once_has_answered() {
+    let w = world().await;
+    let to = w.app.local_addr().unwrap().to_string();
+    // The first request teaches the client that the server takes early data, and holds its answers.
+    for round in 0..30 {
+        let mut local = silent().await;
+        let open = w.client.open_with(w.server.addr, &to, &mut local);
+        let hang_up = async {
+            let (server, _) = w.app.accept().await.unwrap();
+            support::reset(&server);
+        };
+        let (opened, ()) = tokio::join!(open, hang_up);
+        assert!(opened.is_ok(), "round {round}: {:?}", opened.err());
+    }
+}
+
+/// A local socket whose application says nothing.
+async fn silent() -> warren_hbone::Early<TcpStream> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let app = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (local, _) = listener.accept().await.unwrap();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        drop(app);
+    });
+    warren_hbone::Early::new(local)
+}
+
 #[tokio::test]
 async fn a_slow_reader_holds_the_writer_back() {
     let w = world().await;

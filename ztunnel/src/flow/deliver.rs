@@ -27,7 +27,7 @@ pub(super) async fn deliver(
     for _ in 0..TRIES {
         let Some(port) = pod.ports.next() else { break };
         let socket = prepare(cx, pod, client, to).await?;
-        if net::bind_shared(&socket, SocketAddr::new(to.ip(), port)).is_err() {
+        if socket.bind(SocketAddr::new(to.ip(), port)).is_err() {
             break;
         }
         match net::connect(socket, to, LIMIT).await {

@@ -1,5 +1,6 @@
 //! Connections into a pod by HBONE: the peer proves who it is, policy decides, the application is connected, then 200.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -167,7 +168,11 @@ impl Side {
         let mut app = match connected {
             Ok(app) => app,
             Err(e) => {
-                request.refuse(StatusCode::SERVICE_UNAVAILABLE);
+                // One that accepted and hung up at once was reached: the client's tunnel must not ask another endpoint.
+                request.refuse(match e.kind() {
+                    ErrorKind::ConnectionReset => StatusCode::BAD_GATEWAY,
+                    _ => StatusCode::SERVICE_UNAVAILABLE,
+                });
                 return open.finish(End::failed(
                     Flag::Connect,
                     format!("the application at {to}: {e}"),

@@ -30,6 +30,8 @@ use crate::record::{Direction, End, Flag, Info, Party, Security, Verdict};
 /// A peer that is being enrolled or replaced is asked again for this long.
 const PASSING: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(100);
+/// Endpoints of a service that do not answer are passed over for this long: three that drop packets.
+const ELSEWHERE: Duration = Duration::from_secs(15);
 /// A TCP connect to a peer's HBONE port.
 const PEER_LIMIT: Duration = Duration::from_secs(5);
 /// A TCP connect to a destination outside the mesh, as long as a kernel with usual settings tries.
@@ -103,7 +105,7 @@ struct Ask {
 async fn carry(cx: &Arc<Context>, pod: &Arc<Pod>, client: TcpStream, ask: Ask) {
     let mut client = Early::new(client);
     let mut tried: Vec<Uid> = Vec::new();
-    let give_up = Instant::now() + PASSING;
+    let began = Instant::now();
     loop {
         let found = find(cx, &ask, &tried);
         let route = match found {
@@ -133,9 +135,7 @@ async fn carry(cx: &Arc<Context>, pod: &Arc<Pod>, client: TcpStream, ask: Ask) {
             }
             Err(e) => {
                 let other = note_tried(&mut tried, &route);
-                let again =
-                    Instant::now() < give_up && (is_passing(&e) || (other && may_try_another(&e)));
-                if !again {
+                if !may_go_on(&e, other, began.elapsed()) {
                     return fail(cx, &ask, Some(&route), &e);
                 }
                 if !other || is_passing(&e) {
@@ -165,6 +165,11 @@ fn note_tried(tried: &mut Vec<Uid>, route: &Route) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether to ask again, or elsewhere, where there may be `other` endpoints.
+fn may_go_on(e: &Failure, other: bool, since: Duration) -> bool {
+    (is_passing(e) && since < PASSING) || (other && may_try_another(e) && since < ELSEWHERE)
 }
 
 /// The peer's pod is being enrolled, its address has just passed to another one, or its tunnel is being replaced. Nothing
@@ -398,4 +403,31 @@ fn info(ask: &Ask, route: Option<&Route>) -> Info {
 fn fail(cx: &Context, ask: &Ask, route: Option<&Route>, e: &Failure) {
     let open = cx.registry.open(info(ask, route));
     open.finish(End::failed(e.flag(), e));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_answer_is_passed_over_and_what_may_have_been_reached_is_not() {
+        let connect = |kind: ErrorKind| {
+            let (to, error) = (SocketAddr::from(([10, 0, 0, 1], 15008)), String::new());
+            Failure::Peer(OpenError::Connect { to, kind, error })
+        };
+        let after =
+            |seconds: u64, e: &Failure, other| may_go_on(e, other, Duration::from_secs(seconds));
+        let silent = connect(ErrorKind::TimedOut);
+        assert!(after(5, &silent, true) && after(10, &silent, true));
+        assert!(!after(15, &silent, true) && !after(0, &silent, false));
+        let refused = connect(ErrorKind::ConnectionRefused);
+        assert!(after(0, &refused, false) && !after(3, &refused, false));
+        for reached in [
+            OpenError::Lost("reset".into()),
+            OpenError::Status(http::StatusCode::BAD_GATEWAY),
+            OpenError::Status(http::StatusCode::UNAUTHORIZED),
+        ] {
+            assert!(!after(0, &Failure::Peer(reached), true));
+        }
+    }
 }

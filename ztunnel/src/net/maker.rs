@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 use warren_api::node::Family;
@@ -178,6 +179,9 @@ fn make(family: Family, count: usize) -> Made {
         .map(|_| {
             let fd = socket(family, SockType::Stream, flags, None)?;
             prepare(&fd);
+            // A delivery keeps a port of the pod, for a minute after its end as well. So an application can still listen there: servers
+            // set the same option, as a rule. Fails only on what is no socket.
+            let _ = SockRef::from(&fd).set_reuse_address(true);
             Ok(fd)
         })
         .collect()

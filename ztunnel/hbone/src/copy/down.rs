@@ -57,6 +57,30 @@ impl Down {
         }
     }
 
+    /// After an error of the tunnel: what had come before is written, as far as the local socket takes it now. Always ready.
+    pub(super) fn poll_last<L, T>(
+        &mut self,
+        local: &mut L,
+        tunnel: &mut T,
+        moved: &AtomicU64,
+        cx: &mut Context<'_>,
+    ) -> Poll<()>
+    where
+        L: AsyncWrite + Unpin,
+        T: Tunnel,
+    {
+        loop {
+            let _ = self.poll_gather(tunnel, cx);
+            if self.queue.is_empty() {
+                return Poll::Ready(());
+            }
+            let Poll::Ready(Ok(n)) = self.poll_write(local, cx) else {
+                return Poll::Ready(());
+            };
+            moved.fetch_add(n as u64, Ordering::Relaxed);
+        }
+    }
+
     /// Takes what the tunnel has, up to [`GATHER`]. Pending: it has nothing more for now.
     fn poll_gather<T: Tunnel>(
         &mut self,

@@ -70,6 +70,30 @@ impl Up {
         }
     }
 
+    /// After an error of the local socket: what it had received before goes out. Ready when that is past recall.
+    pub(super) fn poll_last<L, T>(
+        &mut self,
+        local: &mut L,
+        tunnel: &mut T,
+        moved: &AtomicU64,
+        cx: &mut Context<'_>,
+    ) -> Poll<()>
+    where
+        L: AsyncRead + Unpin,
+        T: Tunnel,
+    {
+        loop {
+            if ready!(self.poll_send(tunnel, moved, cx)).is_err() {
+                return Poll::Ready(());
+            }
+            // Nothing more will come: an end, an error and an empty socket are all the same.
+            let _ = self.poll_fill(local, cx);
+            if self.buf.is_empty() {
+                return tunnel.poll_sent(cx);
+            }
+        }
+    }
+
     /// Reads until the socket is empty or the buffer full. Pending: nothing more for now.
     fn poll_fill<L: AsyncRead + Unpin>(
         &mut self,

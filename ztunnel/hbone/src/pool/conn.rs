@@ -21,6 +21,7 @@ use crate::headers::EARLY_DATA;
 use crate::keepalive::until_dead;
 use crate::tls::{Accepted, Encrypted};
 use crate::tunnel::Place;
+use crate::turns::Turns;
 use crate::{Limits, SMALL_FRAME_BUDGET};
 
 pub(super) struct Conn {
@@ -35,6 +36,7 @@ pub(super) struct Conn {
     /// Why the connection ended, once it has.
     end: Mutex<Option<String>>,
     farewells: Farewells,
+    pub(super) turns: Arc<Turns>,
 }
 
 /// Streams that only their end is missing of. It travels with the next bytes of the connection, or a little later: alone it
@@ -136,6 +138,7 @@ impl Conn {
                 waiting: Mutex::new(Some(Vec::new())),
                 due: Notify::new(),
             },
+            turns: Arc::default(),
         });
         let driver = flush.after_each_turn(drive(conn, this.clone(), limits.clone()));
         Ok((this, driver))
@@ -213,6 +216,7 @@ async fn drive<I>(mut conn: Connection<Encrypted<I>, Bytes>, this: Arc<Conn>, li
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let _last = this.turns.last();
     let pings = conn.ping_pong();
     let dead = async {
         match pings {
@@ -234,7 +238,9 @@ where
     };
     let turns = poll_fn(|cx| {
         this.farewells.say();
-        Pin::new(&mut conn).poll(cx)
+        let end = Pin::new(&mut conn).poll(cx);
+        this.turns.end();
+        end
     });
     let why = tokio::select! {
         end = turns => end.map_or_else(|e| e.to_string(), |()| "the connection was closed".to_owned()),

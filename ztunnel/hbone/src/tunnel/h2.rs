@@ -1,6 +1,7 @@
 //! A stream of an HTTP/2 connection as a tunnel.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::Tunnel;
 use crate::error::TunnelError;
+use crate::turns::Turns;
 
 /// How long an answer waits for the application's first bytes, to travel with them.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -22,6 +24,9 @@ const SMALL: usize = 4 << 10;
 pub struct H2Tunnel {
     send: Sender,
     recv: RecvStream,
+    turns: Arc<Turns>,
+    /// How many of them had ended when something was sent last.
+    sent: Option<u64>,
     /// Keeps the place in the pool's count for as long as the stream lives.
     place: Option<Box<dyn Place>>,
 }
@@ -47,10 +52,17 @@ struct Held {
 }
 
 impl H2Tunnel {
-    pub(crate) fn client(send: SendStream<Bytes>, recv: RecvStream, place: Box<dyn Place>) -> Self {
+    pub(crate) fn client(
+        send: SendStream<Bytes>,
+        recv: RecvStream,
+        turns: Arc<Turns>,
+        place: Box<dyn Place>,
+    ) -> Self {
         Self {
             send: Sender::Open(send),
             recv,
+            turns,
+            sent: None,
             place: Some(place),
         }
     }
@@ -60,10 +72,14 @@ impl H2Tunnel {
         mut respond: SendResponse<Bytes>,
         answer: Response<()>,
         recv: RecvStream,
+        turns: Arc<Turns>,
     ) -> Result<Self, TunnelError> {
+        let sent = Some(turns.ended());
         Ok(Self {
             send: Sender::Open(respond.send_response(answer, false)?),
             recv,
+            turns,
+            sent,
             place: None,
         })
     }
@@ -73,6 +89,7 @@ impl H2Tunnel {
         respond: SendResponse<Bytes>,
         answer: Response<()>,
         recv: RecvStream,
+        turns: Arc<Turns>,
     ) -> Self {
         let held = Held {
             respond,
@@ -83,6 +100,8 @@ impl H2Tunnel {
         Self {
             send: Sender::Held(Box::new(held)),
             recv,
+            turns,
+            sent: None,
             place: None,
         }
     }
@@ -90,6 +109,7 @@ impl H2Tunnel {
     fn sender(&mut self) -> Result<&mut SendStream<Bytes>, TunnelError> {
         if let Sender::Held(held) = &mut self.send {
             let answer = std::mem::take(&mut held.answer);
+            self.sent = Some(self.turns.ended());
             self.send = Sender::Open(held.respond.send_response(answer, false)?);
         }
         match &mut self.send {
@@ -150,7 +170,20 @@ impl Tunnel for H2Tunnel {
     }
 
     fn send(&mut self, data: Bytes) -> Result<(), TunnelError> {
-        Ok(self.sender()?.send_data(data, false)?)
+        let now = self.turns.ended();
+        self.sender()?.send_data(data, false)?;
+        self.sent = Some(now);
+        Ok(())
+    }
+
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // An answer that is still held says that the application was reached: nobody may ask again. Where it cannot be sent, the stream
+        // has ended already.
+        let _ = self.sender();
+        match self.sent {
+            Some(mark) => self.turns.poll_after(mark, cx),
+            None => Poll::Ready(()),
+        }
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TunnelError>> {
