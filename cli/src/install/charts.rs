@@ -32,6 +32,7 @@ const FILES: &[(&str, &str)] = embed! {
     "mesh/templates/dashboards.yaml"
     "mesh/templates/pod-monitor.yaml"
     "mesh/templates/service-accounts.yaml"
+    "mesh/templates/webhook.yaml"
     "mesh/templates/ztunnel.yaml"
     "mesh/values.schema.json"
     "mesh/values.yaml"

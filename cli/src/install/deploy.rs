@@ -28,6 +28,12 @@ const RIGHTS: &[Right] = &[
         "clusterrolebindings",
         false,
     ),
+    (
+        "create",
+        "admissionregistration.k8s.io",
+        "validatingwebhookconfigurations",
+        false,
+    ),
     ("create", "apps", "daemonsets", true),
     ("create", "apps", "deployments", true),
     ("create", "", "secrets", true),

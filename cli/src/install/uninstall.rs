@@ -22,6 +22,12 @@ const RIGHTS: &[Right] = &[
     ("delete", "", "configmaps", false),
     ("list", "", "events", false),
     ("delete", "", "events", false),
+    (
+        "delete",
+        "admissionregistration.k8s.io",
+        "validatingwebhookconfigurations",
+        false,
+    ),
     ("delete", "apps", "daemonsets", true),
     ("delete", "apps", "deployments", true),
     ("delete", "", "secrets", true),

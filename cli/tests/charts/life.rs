@@ -8,8 +8,7 @@ use warren_apiserver::eventually;
 use crate::support::Cluster;
 use crate::support::kubelet::{self, Seen};
 
-const KINDS: &str =
-    "deployments,daemonsets,services,serviceaccounts,configmaps,secrets,poddisruptionbudgets";
+const KINDS: &str = "deployments,daemonsets,services,serviceaccounts,configmaps,secrets,poddisruptionbudgets,validatingwebhookconfigurations";
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the test cluster's programs"]

@@ -31,6 +31,8 @@ fn misspelt_and_mistyped_settings_are_refused() {
         ("accessLog=xml", "/accessLog"),
         ("podMonitor.enabled=1", "/podMonitor/enabled"),
         ("dashboards.enable=true", "enable"),
+        ("webhook.failurePolicy=Perhaps", "/webhook/failurePolicy"),
+        ("node.criSocket=containerd.sock", "/node/criSocket"),
     ] {
         warren(&["render", "--set", setting]).fails(2, &["the settings are not good", part]);
     }
