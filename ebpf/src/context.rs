@@ -100,7 +100,13 @@ pub fn set_user_ip6(addr: *mut bpf_sock_addr, ip: &Ip) {
 
 #[inline(always)]
 pub fn set_user_port(addr: *mut bpf_sock_addr, port: u16) {
-    set_field!(addr, user_port => u32::from(port.to_be()));
+    let mut value = u64::from(port);
+    // Not by the compiler's own instruction: that one it moves up to where no port was chosen, and the verifier refuses to swap the
+    // bytes of a register that nobody wrote.
+    unsafe {
+        core::arch::asm!("{0} = be16 {0}", inout(reg) value, options(nostack, preserves_flags));
+    }
+    set_field!(addr, user_port => value as u32);
 }
 
 /// The socket behind an address hook.
