@@ -14,6 +14,7 @@ pub mod headers;
 mod keepalive;
 pub mod pool;
 mod readahead;
+mod room;
 pub mod server;
 pub mod tls;
 pub mod tunnel;
@@ -42,7 +43,7 @@ pub struct Limits {
     pub streams_per_connection: usize,
     /// A pooled connection without streams is closed after this long.
     pub idle: Duration,
-    /// Receive window of a stream in bytes.
+    /// Receive window of a stream in bytes; less while many streams of the process stall.
     pub stream_window: u32,
     /// Largest frame that we take, in bytes.
     pub frame: u32,

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::error::{HandshakeError, TunnelError};
 use crate::headers::{BAGGAGE, EARLY_DATA};
 use crate::keepalive::until_dead;
+use crate::room::Windows;
 use crate::tls::Encrypted;
 use crate::tunnel::H2Tunnel;
 use crate::turns::Turns;
@@ -151,7 +152,9 @@ where
         Some(io) => HandshakeError::Io(io.to_string()),
         None => HandshakeError::Http2(e.to_string()),
     };
-    let mut conn = timeout(limits.handshake, builder(limits).handshake::<_, Bytes>(io))
+    let windows = Windows::new(limits);
+    let handshake = builder(limits, windows.told()).handshake::<_, Bytes>(io);
+    let mut conn = timeout(limits.handshake, handshake)
         .await
         .map_err(|_| HandshakeError::Timeout)?
         .map_err(broke)?;
@@ -163,14 +166,14 @@ where
     let Some(first) = first else { return Ok(()) };
     let (request, respond) = first.map_err(broke)?;
     dispatch(request, respond, &turns, handler);
-    run(&mut conn, &turns, limits, drain, handler)
+    run(&mut conn, &turns, limits, windows, drain, handler)
         .await
         .map_err(broke)
 }
 
-fn builder(limits: &Limits) -> h2::server::Builder {
+fn builder(limits: &Limits, stream_window: u32) -> h2::server::Builder {
     let mut b = h2::server::Builder::new();
-    b.initial_window_size(limits.stream_window)
+    b.initial_window_size(stream_window)
         .initial_connection_window_size(limits.connection_window(limits.streams_admitted()))
         .max_frame_size(limits.frame)
         .max_header_list_size(limits.header_list)
@@ -184,6 +187,7 @@ async fn run<I, D>(
     conn: &mut Connection<I, Bytes>,
     turns: &Arc<Turns>,
     limits: &Limits,
+    mut windows: Windows,
     drain: D,
     handler: &dyn Handler,
 ) -> Result<(), h2::Error>
@@ -210,6 +214,7 @@ where
                 Some(Err(e)) => return Err(e),
                 None => return Ok(()),
             },
+            window = windows.due() => windows.sent(conn.set_initial_window_size(window).is_ok()),
             why = &mut dead => {
                 tracing::debug!(why, "closing an HBONE connection");
                 return Ok(());

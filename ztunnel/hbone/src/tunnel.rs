@@ -19,6 +19,10 @@ pub trait Tunnel: Send {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, TunnelError>>>;
     /// Tells that `n` received bytes were passed on, so that the peer may send as many more.
     fn release(&mut self, n: usize);
+    /// Whether received bytes collect here up to a window of our own while nobody takes them.
+    fn has_window(&self) -> bool {
+        true
+    }
     /// Waits until at least one of `wanted` bytes may be sent, and says how many.
     fn poll_capacity(
         &mut self,
@@ -79,6 +83,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin + Send> Tunnel for IoTunnel<I> {
     }
 
     fn release(&mut self, _: usize) {}
+
+    fn has_window(&self) -> bool {
+        false
+    }
 
     fn poll_capacity(
         &mut self,

@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
 use super::CopyError;
+use crate::room::Stalled;
 use crate::tunnel::Tunnel;
 
 /// Bytes gathered before a write; the peer's window bounds the rest.
@@ -23,6 +24,8 @@ pub(super) struct Down {
     queued: usize,
     ended: bool,
     done: bool,
+    /// From the first write that had to wait until nothing waits.
+    stalled: Option<Stalled>,
 }
 
 impl Down {
@@ -44,10 +47,17 @@ impl Down {
         loop {
             let waiting = self.poll_gather(tunnel, cx)?.is_pending();
             if !self.queue.is_empty() {
-                let n = ready!(self.poll_write(local, cx))?;
+                let write = self.poll_write(local, cx);
+                if write.is_pending() && self.stalled.is_none() && tunnel.has_window() {
+                    self.stalled = Some(Stalled::new());
+                }
+                let n = ready!(write)?;
                 tunnel.release(n);
                 moved.fetch_add(n as u64, Ordering::Relaxed);
-            } else if self.ended {
+                continue;
+            }
+            self.stalled = None;
+            if self.ended {
                 ready!(Pin::new(&mut *local).poll_shutdown(cx)).or_else(gone)?;
                 self.done = true;
                 return Poll::Ready(Ok(()));

@@ -19,6 +19,7 @@ use warren_core::Identity;
 use crate::error::{HandshakeError, OpenError};
 use crate::headers::EARLY_DATA;
 use crate::keepalive::until_dead;
+use crate::room::Windows;
 use crate::tls::{Accepted, Encrypted};
 use crate::tunnel::Place;
 use crate::turns::Turns;
@@ -122,7 +123,8 @@ impl Conn {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let flush = accepted.stream.flush_handle();
-        let (sender, conn) = builder(limits)
+        let windows = Windows::new(limits);
+        let (sender, conn) = builder(limits, windows.told())
             .handshake(accepted.stream)
             .await
             .map_err(|e| HandshakeError::Http2(e.to_string()))?;
@@ -140,7 +142,7 @@ impl Conn {
             },
             turns: Arc::default(),
         });
-        let driver = flush.after_each_turn(drive(conn, this.clone(), limits.clone()));
+        let driver = flush.after_each_turn(drive(conn, this.clone(), limits.clone(), windows));
         Ok((this, driver))
     }
 
@@ -199,9 +201,9 @@ impl Conn {
     }
 }
 
-fn builder(limits: &Limits) -> h2::client::Builder {
+fn builder(limits: &Limits, stream_window: u32) -> h2::client::Builder {
     let mut b = h2::client::Builder::new();
-    b.initial_window_size(limits.stream_window)
+    b.initial_window_size(stream_window)
         .initial_connection_window_size(limits.connection_window(limits.streams_per_connection))
         .max_frame_size(limits.frame)
         .max_header_list_size(limits.header_list)
@@ -212,8 +214,12 @@ fn builder(limits: &Limits) -> h2::client::Builder {
     b
 }
 
-async fn drive<I>(mut conn: Connection<Encrypted<I>, Bytes>, this: Arc<Conn>, limits: Arc<Limits>)
-where
+async fn drive<I>(
+    mut conn: Connection<Encrypted<I>, Bytes>,
+    this: Arc<Conn>,
+    limits: Arc<Limits>,
+    mut windows: Windows,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let _last = this.turns.last();
@@ -236,12 +242,20 @@ where
             this.farewells.due.notified().await;
         }
     };
-    let turns = poll_fn(|cx| {
-        this.farewells.say();
-        let end = Pin::new(&mut conn).poll(cx);
-        this.turns.end();
-        end
-    });
+    let turns = async {
+        loop {
+            let turn = poll_fn(|cx| {
+                this.farewells.say();
+                let end = Pin::new(&mut conn).poll(cx);
+                this.turns.end();
+                end
+            });
+            tokio::select! {
+                end = turn => return end,
+                window = windows.due() => windows.sent(conn.set_initial_window_size(window).is_ok()),
+            }
+        }
+    };
     let why = tokio::select! {
         end = turns => end.map_or_else(|e| e.to_string(), |()| "the connection was closed".to_owned()),
         why = dead => why.to_owned(),

@@ -1,6 +1,7 @@
 //! A certificate authority in memory, and an HBONE server on loopback that connects to what it is asked for.
 #![allow(dead_code, missing_docs)]
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -133,6 +134,8 @@ async fn relay(request: ConnectRequest) {
                 reset(&app);
             }
         }
+        // It accepted, and hung up before anybody looked.
+        Err(e) if e.kind() == ErrorKind::ConnectionReset => request.refuse(StatusCode::BAD_GATEWAY),
         Err(_) => request.refuse(StatusCode::SERVICE_UNAVAILABLE),
     }
 }
