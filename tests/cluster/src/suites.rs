@@ -25,6 +25,7 @@ mod probes;
 mod reboot;
 mod rollout;
 mod scale;
+mod scenarios;
 mod stateful;
 mod uninstall;
 mod upgrade;
@@ -45,7 +46,7 @@ pub struct SuitesArgs {
     /// Only suites whose name has this in it; several are alternatives
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
-    /// Use this cluster if it is up, with the mesh on it, and leave it up
+    /// Use the cluster if it is up, with the mesh on it, and leave it up
     #[arg(long)]
     stay: bool,
 }
@@ -124,6 +125,10 @@ const SUITES: &[Suite] = &[
         run: reboot::run,
     },
     Suite {
+        name: "the lab's scenarios",
+        run: scenarios::run,
+    },
+    Suite {
         name: "figures: memory",
         run: figures::memory,
     },
@@ -151,7 +156,9 @@ pub fn command(args: &SuitesArgs, name: Option<&str>) -> Result<ExitCode> {
     let layout = Layout::new(name.unwrap_or(DEFAULT_NAME));
     let mut tally = Tally::default();
     let kubectl = Kubectl::new(&binaries::ensure_all()?.program("kubectl")?, &layout);
-    if !(args.stay && is_up(&kubectl)) {
+    if args.stay && is_up(&kubectl) {
+        smoke::load_workload(&layout)?;
+    } else {
         start(&mut tally, args, &kubectl, &layout)?;
     }
     if tally.failed() == 0 {

@@ -79,7 +79,7 @@ fn start(space: &Namespace<'_>) -> Result<Start> {
 
 /// Resident memory of every component, and how much of it is anonymous.
 pub(super) fn memory(world: &World) -> Result<String> {
-    let script = "for p in $(pgrep '^warren-'); do tr '\\n' ' ' < /proc/$p/status; echo; done";
+    let script = "for p in $(pgrep -x 'warren-(agent|ztunnel|control|waypoint)'); do tr '\\n' ' ' < /proc/$p/status; echo; done";
     let mut lines = Vec::new();
     for node in ["a", "b"] {
         let output = world.on_node(node, &["sh", "-c", script])?;

@@ -45,7 +45,7 @@ pub(super) fn tunnels(world: &World) -> Result<String> {
     Ok(format!("{told}; {}", load::told(&kept)))
 }
 
-/// A client on node a of servers on both. Connections that stay begin when the kernel already knows that it may make them itself.
+/// A client on node a of servers on both.
 fn loads<'a>(space: &'a Namespace<'a>) -> Result<[Load<'a>; 2]> {
     space.web("near", 1, Some("a"))?;
     space.web("far", 1, Some("b"))?;
