@@ -14,6 +14,7 @@ use crate::{binaries, program};
 
 /// The mesh's own namespace.
 pub(crate) const SYSTEM: &str = "warren-system";
+const NAMESPACE: [&str; 3] = ["--namespace", SYSTEM, "--create-namespace"];
 const CHARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/charts");
 
 /// Gives the images of all components, whose archives are in `folder`, to every node.
@@ -27,21 +28,30 @@ pub(crate) fn load_images(layout: &Layout, folder: &Path) -> Result<()> {
 
 /// Installs both charts and waits for every component; the images are on the nodes already.
 pub(crate) fn install(kubectl: &Kubectl, layout: &Layout) -> Result<()> {
-    let chart = |name: &str| Path::new(CHARTS).join(name);
+    install_kinds(layout)?;
+    install_mesh(kubectl, layout)
+}
+
+/// Looks both charts over and installs the one with our kinds of objects.
+pub(crate) fn install_kinds(layout: &Layout) -> Result<()> {
     for name in ["crds", "mesh"] {
         program::output(helm(layout)?.arg("lint").arg("--strict").arg(chart(name)))?;
     }
-    let namespace = ["--namespace", SYSTEM, "--create-namespace"];
-    let mut crds = helm(layout)?;
-    crds.args(["install", "warren-crds"]).arg(chart("crds"));
-    program::output(crds.args(namespace))?;
+    let mut command = helm(layout)?;
+    command.args(["install", "warren-crds"]).arg(chart("crds"));
+    program::output(command.args(NAMESPACE)).map(drop)
+}
+
+/// Installs the mesh and waits for every component.
+pub(crate) fn install_mesh(kubectl: &Kubectl, layout: &Layout) -> Result<()> {
     let cgroups = format!("node.cgroupRoot={}", mounts::unified()?.display());
-    let mut mesh = helm(layout)?;
-    mesh.args(["install", "warren"]).arg(chart("mesh"));
-    mesh.args(namespace)
+    let mut command = helm(layout)?;
+    command.args(["install", "warren"]).arg(chart("mesh"));
+    command
+        .args(NAMESPACE)
         .args(["--set", "image.pullPolicy=Never", "--set", &cgroups]);
-    mesh.args(["--wait", "--timeout", "120s"]);
-    program::output(&mut mesh).with_context(|| {
+    command.args(["--wait", "--timeout", "120s"]);
+    program::output(&mut command).with_context(|| {
         let state = ["get", "pods,events", "--namespace", SYSTEM, "-o=wide"];
         kubectl.run(&state).unwrap_or_default()
     })?;
@@ -52,7 +62,7 @@ pub(crate) fn install(kubectl: &Kubectl, layout: &Layout) -> Result<()> {
 pub(crate) fn uninstall(layout: &Layout) -> Result<()> {
     let mut leave = helm(layout)?;
     leave.args(["upgrade", "warren", "--reuse-values", "--set", "leave=true"]);
-    leave.arg(Path::new(CHARTS).join("mesh"));
+    leave.arg(chart("mesh"));
     leave.args(["--namespace", SYSTEM, "--wait", "--timeout", "120s"]);
     program::output(&mut leave)?;
     for release in ["warren", "warren-crds"] {
@@ -62,6 +72,10 @@ pub(crate) fn uninstall(layout: &Layout) -> Result<()> {
         program::output(command.args(["--wait", "--timeout", "120s"]))?;
     }
     Ok(())
+}
+
+fn chart(name: &str) -> PathBuf {
+    Path::new(CHARTS).join(name)
 }
 
 fn helm(layout: &Layout) -> Result<Command> {

@@ -18,6 +18,7 @@ mod examples;
 mod figures;
 mod host_network;
 mod ingress;
+mod install;
 mod jobs;
 mod label;
 mod load;
@@ -156,13 +157,14 @@ pub fn command(args: &SuitesArgs, name: Option<&str>) -> Result<ExitCode> {
     let layout = Layout::new(name.unwrap_or(DEFAULT_NAME));
     let mut tally = Tally::default();
     let kubectl = Kubectl::new(&binaries::ensure_all()?.program("kubectl")?, &layout);
-    if args.stay && is_up(&kubectl) {
+    let there = args.stay && is_up(&kubectl);
+    let world = World::new(kubectl, layout.clone());
+    if there {
         smoke::load_workload(&layout)?;
     } else {
-        start(&mut tally, args, &kubectl, &layout)?;
+        start(&mut tally, args, &world)?;
     }
     if tally.failed() == 0 {
-        let world = World::new(kubectl, layout.clone());
         for suite in suites {
             tally.measured(suite.name, || (suite.run)(&world));
         }
@@ -190,18 +192,18 @@ fn is_up(kubectl: &Kubectl) -> bool {
     kubectl.run(&agents).is_ok()
 }
 
-fn start(tally: &mut Tally, args: &SuitesArgs, kubectl: &Kubectl, layout: &Layout) -> Result<()> {
+fn start(tally: &mut Tally, args: &SuitesArgs, world: &World) -> Result<()> {
     let shape = UpArgs {
         nodes: NODES.map(str::to_owned).to_vec(),
         cni: Cni::default(),
         image: Vec::new(),
         keep: false,
     };
-    up(&shape, layout)?;
+    up(&shape, &world.layout)?;
     tally.step("images on every node", || {
-        smoke::load_workload(layout)?;
-        mesh::load_images(layout, &args.images)
+        smoke::load_workload(&world.layout)?;
+        mesh::load_images(&world.layout, &args.images)
     });
-    tally.step("helm installs the mesh", || mesh::install(kubectl, layout));
+    tally.measured("helm installs the mesh under load", || install::run(world));
     Ok(())
 }

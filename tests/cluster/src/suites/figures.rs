@@ -1,9 +1,8 @@
 //! Figures for the documentation: what the mesh adds to a pod's start, how soon a ready pod is used from the other node, and the memory
 //! of every component.
 
-use std::time::{Duration, SystemTime};
-
 use anyhow::{Context as _, Result, ensure};
+use time::OffsetDateTime;
 
 use super::load::Load;
 use super::world::{Namespace, World};
@@ -44,7 +43,7 @@ pub(super) fn starts(world: &World) -> Result<String> {
 }
 
 fn start(space: &Namespace<'_>) -> Result<Start> {
-    let begin = now()?;
+    let begin = now();
     space.apply(include_str!("figures.yaml"), &[("NAME", "figure")])?;
     // A Service that nobody is behind refuses: the load's first answer is the first use.
     let load = Load::begin(space, "client", "a", &["new:figure=http://figure/"])?;
@@ -125,7 +124,6 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn now() -> Result<f64> {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    Ok(since.unwrap_or(Duration::ZERO).as_secs_f64())
+fn now() -> f64 {
+    OffsetDateTime::now_utc().unix_timestamp_nanos() as f64 / 1e9
 }

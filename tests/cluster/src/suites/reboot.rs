@@ -1,4 +1,4 @@
-//! A node is switched off and on while the controller is away: its pods start, in the mesh, by what the node itself knows.
+//! A node is switched off and on while the controller is away: its pods start, in the mesh and closed, by what the node itself knows.
 
 use std::time::Instant;
 
@@ -15,62 +15,45 @@ pub(super) fn run(world: &World) -> Result<String> {
     let space = world.strict("reboot")?;
     space.web("near", 1, Some("a"))?;
     space.web("far", 1, Some(NODE))?;
-    let address = space.value("service/near", ".spec.clusterIP")?;
     scale(world, 0)?;
-    let result = rebooted(world, &space, &address);
+    let result = rebooted(world, &space);
     scale(world, 1)?;
-    let ready = result?;
+    let runs = result?;
     let began = Instant::now();
     space.until("both ways, with the controller", || {
         space.fetch("deployment/near", "http://far/")?;
         space.fetch("deployment/far", "http://near/").map(|_| true)
     })?;
     Ok(format!(
-        "{ready}; everything {:.1} s after the controller was back",
+        "{runs}; everything {:.1} s after the controller was back",
         began.elapsed().as_secs_f64()
     ))
 }
 
-fn rebooted(world: &World, space: &Namespace<'_>, near: &str) -> Result<String> {
-    let before = container(space)?;
+/// Without the controller there is nobody to say who may connect: the pod runs, and is closed.
+fn rebooted(world: &World, space: &Namespace<'_>) -> Result<String> {
+    let before = container(space)?["containerID"].clone();
     machine::power_off(&world.layout, NODE)?;
     machine::power_on(&world.layout, NODE)?;
     let began = Instant::now();
     space.until("a new container on the node", || {
-        Ok(container(space)? != before)
+        let now = container(space)?;
+        Ok(now["containerID"] != before && now["state"]["running"].is_object())
     })?;
-    space.until("a ready pod on the node", || {
-        let pod = &space.pods("app=far")?[0];
-        Ok(pod["status"]["containerStatuses"][0]["ready"] == true)
-    })?;
-    let ready = began.elapsed();
-    let url = format!("http://{near}/");
-    space.until("a request to the other node", || {
-        space.fetch("deployment/far", &url).map(|_| true)
-    })?;
-    let reached = began.elapsed();
-    let outside = world.on_node(
-        NODE,
-        &[
-            "curl",
-            "-sS",
-            "--max-time",
-            "5",
-            &format!("http://{}:8080/", ip(space)?),
-        ],
-    )?;
+    let runs = began.elapsed();
+    let url = format!("http://{}:8080/", ip(space)?);
+    let outside = world.on_node(NODE, &["curl", "-sS", "--max-time", "5", &url])?;
     ensure!(!outside.status.success(), "the pod that came back is open");
     Ok(format!(
-        "ready {:.1} s, on the other node's pod {:.1} s after power came back",
-        ready.as_secs_f64(),
-        reached.as_secs_f64()
+        "its pod runs {:.1} s after power came back, closed",
+        runs.as_secs_f64()
     ))
 }
 
 fn container(space: &Namespace<'_>) -> Result<Value> {
     let pods = space.pods("app=far")?;
     ensure!(pods.len() == 1, "{} pods", pods.len());
-    Ok(pods[0]["status"]["containerStatuses"][0]["containerID"].clone())
+    Ok(pods[0]["status"]["containerStatuses"][0].clone())
 }
 
 fn ip(space: &Namespace<'_>) -> Result<String> {
