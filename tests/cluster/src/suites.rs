@@ -122,16 +122,16 @@ const SUITES: &[Suite] = &[
         run: cni::without_agent,
     },
     Suite {
-        name: "a node restarts without the controller",
-        run: reboot::run,
-    },
-    Suite {
         name: "the lab's scenarios",
         run: scenarios::run,
     },
     Suite {
         name: "figures: memory",
         run: figures::memory,
+    },
+    Suite {
+        name: "a node restarts without the controller",
+        run: reboot::run,
     },
     Suite {
         name: "uninstall under load",

@@ -99,7 +99,7 @@ pub fn all() -> Vec<Scenario> {
     registry.theme("wire", wire::register);
     registry.theme("addresses", addresses::register);
     registry.theme("transfers", |add| add.anywhere(transfers::register));
-    registry.theme("sockets", |add| add.anywhere(sockets::register));
+    registry.theme("sockets", sockets::register);
     registry.theme("services", services::register);
     registry.theme("protocols", protocols::register);
     registry.theme("policy", policy::register);
