@@ -47,6 +47,8 @@ pub struct Config {
     pub cluster_domain: Arc<str>,
     /// See [`ROOT_NAMESPACE`].
     pub root_namespace: Arc<str>,
+    /// The mesh is about to be taken away: no pod is in it any more, whatever labels say.
+    pub leaving: bool,
 }
 
 impl Default for Config {
@@ -56,6 +58,7 @@ impl Default for Config {
             trust_domain: warren_core::identity::DEFAULT_TRUST_DOMAIN.into(),
             cluster_domain: "cluster.local".into(),
             root_namespace: ROOT_NAMESPACE.into(),
+            leaving: false,
         }
     }
 }

@@ -200,6 +200,7 @@ impl Parts {
             trust_domain: settings.trust_domain.as_str().into(),
             cluster_domain: settings.cluster_domain.as_str().into(),
             root_namespace: settings.root_namespace.as_str().into(),
+            leaving: settings.leave,
         };
         let index = SharedIndex::new(config);
         let authenticator = match (&settings.jwks, &cluster) {

@@ -121,6 +121,9 @@ pub struct Settings {
     /// Name of the cluster
     #[arg(long, env = "WARREN_CLUSTER_ID", default_value = "Kubernetes")]
     pub cluster_id: String,
+    /// Let every pod go, whatever labels say: the mesh is about to be uninstalled
+    #[arg(long, env = "WARREN_LEAVE")]
+    pub leave: bool,
     /// Longest life of a certificate, such as 24h or 90s
     #[arg(long, env = "WARREN_CERT_TTL", default_value = "24h", value_parser = duration)]
     pub cert_ttl: Duration,
@@ -271,6 +274,7 @@ impl Settings {
             ("token-audience", json!(self.audiences())),
             ("trust-domain", json!(self.trust_domain)),
             ("cluster-domain", json!(self.cluster_domain)),
+            ("leave", json!(self.leave)),
             ("cluster-id", json!(self.cluster_id)),
             ("cert-ttl", json!(format!("{}s", self.cert_ttl.as_secs()))),
             ("ca-cert", json!(self.ca_cert)),

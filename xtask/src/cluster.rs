@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::{run, setup};
 
 /// Commands that start from nothing; the others speak to a cluster that is there.
-const STARTING: &[&str] = &["up", "smoke", "binaries"];
+const STARTING: &[&str] = &["up", "smoke", "suites", "binaries"];
 
 /// Hands over, after making ready what the command may lack.
 pub(crate) fn command(args: &[String]) -> anyhow::Result<ExitCode> {

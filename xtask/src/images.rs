@@ -34,8 +34,20 @@ pub(crate) struct Args {
     only: Vec<String>,
 }
 
+/// A development build whose dependencies are not optimised either: compiling them is most of the work.
+const QUICK: [&str; 4] = [
+    "--config",
+    "profile.dev.package.'*'.opt-level=0",
+    "--config",
+    "profile.dev.debug=false",
+];
+
 /// Builds the programs statically and writes an archive each.
 pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
+    write(args, &[])
+}
+
+fn write(args: &Args, options: &[&str]) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     setup::compilers()?;
     build::kernel_programs()?;
@@ -51,7 +63,7 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
         "no image is called {}",
         args.only.join(" or ")
     );
-    let programs = programs(&wanted, &args.profile)?;
+    let programs = programs(&wanted, &args.profile, options)?;
     let output = args
         .output
         .clone()
@@ -78,19 +90,24 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
 /// Builds every image quickly rather than well, and returns the folder of the archives.
 pub(crate) fn for_tests() -> anyhow::Result<PathBuf> {
     let output = target().join("test-images");
-    command(&Args {
+    let args = Args {
         profile: "dev".into(),
         output: Some(output.clone()),
         repository: REPOSITORY.into(),
         tag: None,
         programs: None,
         only: Vec::new(),
-    })?;
+    };
+    write(&args, &QUICK)?;
     Ok(output)
 }
 
 /// Builds static programs in a target folder of their own, so that ordinary builds keep theirs; returns where they are.
-fn programs(components: &[warren_images::Component], profile: &str) -> anyhow::Result<PathBuf> {
+fn programs(
+    components: &[warren_images::Component],
+    profile: &str,
+    options: &[&str],
+) -> anyhow::Result<PathBuf> {
     let folder = target().join("static");
     let triple = host()?;
     let mut command = cargo();
@@ -106,6 +123,7 @@ fn programs(components: &[warren_images::Component], profile: &str) -> anyhow::R
             "--target-dir",
         ])
         .arg(&folder)
+        .args(options)
         .env("CARGO_ENCODED_RUSTFLAGS", flags());
     for component in components {
         command.args(["--package", component.package, "--bin", component.binary]);

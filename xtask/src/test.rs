@@ -1,4 +1,4 @@
-//! `test`: format, lints, generated files, unit tests, licences, kernel programs, scenarios in the lab.
+//! `test`: format, lints, generated files, unit tests, licences, kernel programs, scenarios in the lab, a smoke of the mesh on Kubernetes.
 
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -6,7 +6,9 @@ use std::time::Instant;
 use crate::build::{EVERYTHING, UNIT_TESTS};
 use crate::run::{binary, cargo, root, run, target};
 use crate::tally::Tally;
-use crate::{build, cgroup, deny, generate, images, setup};
+use crate::{build, cgroup, deny, generate, setup};
+
+mod cluster;
 
 /// What the lab and its scenarios run.
 const BINARIES: [&str; 10] = [
@@ -41,9 +43,15 @@ pub(crate) struct Args {
     /// No scenarios in the lab (no root needed)
     #[arg(long)]
     unit: bool,
-    /// Only the test cluster: it comes up, works, runs the mesh, and leaves nothing
+    /// Only the test cluster, with every end-to-end suite of the mesh on it
     #[arg(long, conflicts_with_all = ["long", "only", "unit"])]
     cluster: bool,
+    /// Only the smoke of the test cluster: it comes up, works, runs the mesh, and leaves nothing
+    #[arg(long, conflicts_with_all = ["long", "only", "unit", "cluster"])]
+    cluster_smoke: bool,
+    /// Everything but the smoke of the test cluster (no Go needed)
+    #[arg(long, conflicts_with_all = ["cluster", "cluster_smoke"])]
+    no_cluster: bool,
 }
 
 /// Runs everything; the last line counts it.
@@ -53,13 +61,11 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let began = Instant::now();
     let mut tally = Tally::default();
-    if args.cluster {
-        setup::cluster()?;
-        run(build::like_tests().arg("--bin=warren-cluster"))?;
-        let mut smoke = Command::new(binary("warren-cluster"));
-        smoke.args(["smoke", "--images"]).arg(images::for_tests()?);
-        tally.program(&mut smoke)?;
-        tally.program(&mut with_api_server())?;
+    if args.cluster || args.cluster_smoke {
+        cluster::run_on(&mut tally, args.cluster)?;
+        if args.cluster {
+            tally.program(&mut with_api_server())?;
+        }
     } else {
         setup::all()?;
         everything_else(&mut tally, args)?;
@@ -83,6 +89,10 @@ fn everything_else(tally: &mut Tally, args: &Args) -> anyhow::Result<()> {
     }
     if !args.unit {
         lab(tally, args)?;
+    }
+    if args.only.is_none() && !args.unit && !args.no_cluster {
+        cluster::run_on(tally, false)?;
+        tally.made_up_for(&mut with_api_server())?;
     }
     Ok(())
 }

@@ -48,7 +48,8 @@ impl Index {
         };
         let namespace = self.store.namespace(&id.namespace);
         let (traits, _) = Traits::of(&pod.meta);
-        let enrolled = !pod.host_network && traits.mesh.or(namespace.mesh).unwrap_or(false);
+        let asked = traits.mesh.or(namespace.mesh).unwrap_or(false);
+        let enrolled = asked && !pod.host_network && !self.config.leaving;
         let backed = self.backed(pod);
         let attached = if enrolled {
             self.attached(pod, &backed.ports)

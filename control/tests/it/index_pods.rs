@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use warren_control::index::Config;
 use warren_control::source::decode::decode;
 use warren_control::source::dir::document::parse;
 use warren_core::workload::{Health, TunnelProtocol, WorkloadKind};
@@ -100,6 +101,17 @@ fn enrolment() {
         with("warren.dev/mesh: disabled", "warren.dev/mesh: enabled, "),
         yes
     );
+}
+
+#[test]
+fn a_mesh_that_leaves_lets_every_pod_go() {
+    let leaving = Config {
+        leaving: true,
+        ..Config::default()
+    };
+    let mut world = World::with(leaving, &pod("shop", "a", "a", "10.0.0.1", 80));
+    world.apply(&meshed("shop"));
+    assert!(!world.pod("shop/a").is_enrolled());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The cluster's command line.
 
 pub mod load;
-mod node;
+pub(crate) mod node;
 mod status;
 mod up;
 
@@ -18,7 +18,7 @@ use crate::kubectl::Kubectl;
 use crate::layout::{Layout, cluster_name, clusters};
 use crate::machine::{init, keeper, supervisor};
 use crate::plan::Plan;
-use crate::{interrupt, out, remove, smoke, workload_image};
+use crate::{interrupt, out, remove, smoke, suites, workload_image};
 
 pub use up::{UpArgs, up};
 
@@ -61,6 +61,8 @@ enum Command {
     WorkloadImage { archive: PathBuf },
     /// Try the cluster itself: pods, Services, DNS, exec, logs, and that nothing is left
     Smoke(smoke::SmokeArgs),
+    /// Try the mesh on a cluster of its own, end to end
+    Suites(suites::SuitesArgs),
     #[command(hide = true)]
     InternalKeeper { specification: PathBuf },
     #[command(hide = true)]
@@ -119,6 +121,7 @@ fn run(command: Command, name: Option<&str>) -> Result<ExitCode> {
     match command {
         Command::Up(args) => up::command(&args, name.unwrap_or(up::DEFAULT_NAME)),
         Command::Smoke(args) => smoke::command(&args, name),
+        Command::Suites(args) => suites::command(&args, name),
         Command::Down => down(name),
         Command::LoadImages(args) => load::command(&args, &existing(name)?),
         Command::Kubectl(args) => kubectl(&existing(name)?, &args.rest),

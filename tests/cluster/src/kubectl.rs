@@ -42,6 +42,14 @@ impl Kubectl {
         program::output(self.command().arg("--request-timeout=10s").args(arguments))
     }
 
+    /// Runs one that waits, and has a limit of its own among its arguments.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn patient(&self, arguments: &[&str]) -> Result<String> {
+        program::output(self.command().args(arguments))
+    }
+
     /// Applies objects given as YAML.
     ///
     /// # Errors

@@ -111,9 +111,8 @@ impl Plan {
         self.host(11 + u8::try_from(index).unwrap_or(u8::MAX))
     }
 
-    /// Ranges of a node's pods, IPv4 and IPv6.
-    pub fn pods(&self, index: usize) -> [String; 2] {
-        let n = index + 1;
+    /// Ranges of a node's pods, IPv4 and IPv6: those of the lab.
+    pub fn pods(&self, n: usize) -> [String; 2] {
         [format!("10.244.{n}.0/24"), format!("fd00:10:244:{n}::/64")]
     }
 
@@ -148,7 +147,7 @@ mod tests {
         plan.number = 3;
         assert_eq!(plan.control().0.to_string(), "198.18.3.1");
         assert_eq!(plan.node(1).1.to_string(), "fd00:198:18:3::c");
-        assert_eq!(plan.pods(0), ["10.244.1.0/24", "fd00:10:244:1::/64"]);
+        assert_eq!(plan.pods(0), ["10.244.0.0/24", "fd00:10:244:0::/64"]);
         assert!(Plan::new("x", &[], Cni::Ptp).is_err());
     }
 }

@@ -10,12 +10,13 @@ use crate::commands::{UpArgs, load, up};
 use crate::kubectl::Kubectl;
 use crate::layout::Layout;
 use crate::machine::mounts;
+use crate::tally::Tally;
 use crate::workload_image::{self, WORKLOAD};
-use crate::{binaries, interrupt, out, remove, wait};
+use crate::{binaries, interrupt, mesh, out, remove, wait};
 
 mod checks;
-mod mesh;
 mod mesh_images;
+mod meshed;
 
 const DEFAULT_NAME: &str = "smoke";
 const LIMIT: Duration = Duration::from_secs(120);
@@ -33,30 +34,6 @@ pub struct SmokeArgs {
     stay: bool,
 }
 
-/// Counts and times checks.
-struct Tally {
-    passed: usize,
-    failed: usize,
-}
-
-impl Tally {
-    fn step(&mut self, name: &str, check: impl FnOnce() -> Result<()>) {
-        let began = Instant::now();
-        let result = interrupt::check().and_then(|()| check());
-        let took = began.elapsed().as_secs_f64();
-        match result {
-            Ok(()) => {
-                out::line(format_args!("ok: {name} ({took:.1} s)"));
-                self.passed += 1;
-            }
-            Err(error) => {
-                out::line(format_args!("FAILED: {name} ({took:.1} s): {error:#}"));
-                self.failed += 1;
-            }
-        }
-    }
-}
-
 /// Starts a cluster, tries it, removes it, and looks for remains. The last line counts.
 ///
 /// # Errors
@@ -64,10 +41,7 @@ impl Tally {
 pub fn command(args: &SmokeArgs, name: Option<&str>) -> Result<ExitCode> {
     interrupt::watch()?;
     let layout = Layout::new(name.unwrap_or(DEFAULT_NAME));
-    let mut tally = Tally {
-        passed: 0,
-        failed: 0,
-    };
+    let mut tally = Tally::default();
     let began = Instant::now();
     up(&args.up, &layout)?;
     out::line(format_args!(
@@ -84,16 +58,7 @@ pub fn command(args: &SmokeArgs, name: Option<&str>) -> Result<ExitCode> {
         interrupt::forget();
         tally.step("down leaves nothing", || down(&layout));
     }
-    out::line(format_args!("took {} s", began.elapsed().as_secs()));
-    out::line(format_args!(
-        "{} passed, {} failed, 0 skipped",
-        tally.passed, tally.failed
-    ));
-    Ok(if tally.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(tally.end())
 }
 
 fn tried(tally: &mut Tally, args: &SmokeArgs, layout: &Layout) {
@@ -103,9 +68,7 @@ fn tried(tally: &mut Tally, args: &SmokeArgs, layout: &Layout) {
             &binaries::ensure()?.program("kubectl")?,
             layout,
         ));
-        let archive = layout.dir().join("workload.tar");
-        workload_image::write(&archive)?;
-        load::load(&[archive], layout)
+        load_workload(layout)
     });
     let Some(kubectl) = kubectl else {
         return;
@@ -154,13 +117,14 @@ fn tried(tally: &mut Tally, args: &SmokeArgs, layout: &Layout) {
 fn with_mesh(tally: &mut Tally, kubectl: &Kubectl, layout: &Layout) {
     tally.step("helm installs the mesh", || mesh::install(kubectl, layout));
     tally.step("pods of two nodes talk by mutual TLS", || {
-        mesh::mutual_tls(kubectl)
+        meshed::mutual_tls(kubectl)
     });
     tally.step("plaintext from outside is refused", || {
-        mesh::strict(kubectl)
+        meshed::strict(kubectl)
     });
     tally.step("helm uninstalls the mesh, and pods talk on", || {
-        mesh::uninstall(kubectl, layout)
+        mesh::uninstall(layout)?;
+        meshed::plaintext(kubectl)
     });
 }
 
@@ -188,7 +152,15 @@ fn refused(args: &SmokeArgs, layout: &Layout) -> Result<()> {
     }
 }
 
-fn down(layout: &Layout) -> Result<()> {
+/// Gives the image of test workloads to every node.
+pub(crate) fn load_workload(layout: &Layout) -> Result<()> {
+    let archive = layout.dir().join("workload.tar");
+    workload_image::write(&archive)?;
+    load::load(&[archive], layout)
+}
+
+/// Takes a cluster down and looks for remains.
+pub(crate) fn down(layout: &Layout) -> Result<()> {
     remove::remove(layout)?;
     let left = remove::remains(layout);
     ensure!(left.is_empty(), "left: {}", left.join(", "));

@@ -27,6 +27,12 @@ const PROGRAMS: &[&str] = &[
     "/usr/bin/h2load",
 ];
 const BUSYBOX: &str = "/usr/bin/busybox";
+/// Servers and clients of the suites, run by Python.
+const SCRIPTS: &[(&str, &str)] = &[
+    ("web", include_str!("workload_image/web.py")),
+    ("load", include_str!("workload_image/load.py")),
+    ("health", include_str!("workload_image/health.py")),
+];
 
 /// Writes the archive and says what it is called.
 pub(crate) fn command(archive: &Path) -> Result<ExitCode> {
@@ -60,6 +66,11 @@ pub fn write(archive: &Path) -> Result<String> {
         tree.machine_file(&library)?;
     }
     tree.link("usr/bin/nc", "nc.openbsd");
+    for (name, script) in SCRIPTS {
+        tree.file(&format!("tests/{name}.py"), 0o644, text(script));
+    }
+    // What the examples' web server serves.
+    tree.folder("etc/skel", 0o755);
     busybox(&mut tree)?;
     let image = Image {
         name: WORKLOAD.to_owned(),

@@ -1,4 +1,4 @@
-//! The lab, driven from outside by its commands.
+//! Where pods run, driven from outside by commands: the lab's, or the test cluster's.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,16 +46,31 @@ impl std::fmt::Display for Pod {
     }
 }
 
-/// A running lab.
+/// What a scenario's pods run on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// Network namespaces, with everything of the mesh beside them.
+    Lab,
+    /// The Kubernetes of `cargo xtask cluster`, with the mesh on it. Scenarios see pods, nodes and objects, no more.
+    Cluster,
+}
+
+/// A running lab, or cluster.
 #[derive(Clone, Debug)]
 pub struct Lab {
     bin: PathBuf,
     name: String,
+    place: Place,
 }
 
 impl Lab {
     /// The lab called `name`, running or not; its binaries are beside this one.
     pub fn named(name: &str) -> Result<Self> {
+        Self::at(Place::Lab, name)
+    }
+
+    /// The lab or cluster called `name`.
+    pub fn at(place: Place, name: &str) -> Result<Self> {
         let exe = std::env::current_exe().context("cannot tell where this program is")?;
         let bin = exe
             .parent()
@@ -64,7 +79,26 @@ impl Lab {
         Ok(Self {
             bin,
             name: name.to_owned(),
+            place,
         })
+    }
+
+    /// What it is.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// A limit on what takes some milliseconds in a lab and, by the many steps of a Kubernetes, more on a cluster.
+    pub fn patience(&self, limit: Duration) -> Duration {
+        match self.place {
+            Place::Lab => limit,
+            Place::Cluster => limit * 6,
+        }
+    }
+
+    /// Runs the cluster's kubectl.
+    pub fn kubectl(&self, argv: &[&str]) -> Result<Done> {
+        run(self.command(&[&["kubectl"], argv].concat()), UP_LIMIT)
     }
 
     /// Brings it up with two nodes, `a` and `b`; returns what it printed.
@@ -141,7 +175,16 @@ impl Lab {
 
     /// Starts a command in a pod.
     pub fn start(&self, pod: Pod, argv: &[&str]) -> Result<Running> {
-        Running::start(self.exec_command(pod, argv))
+        let running = Running::start(self.exec_command(pod, argv))?;
+        Ok(match self.place {
+            Place::Lab => running,
+            // What kubectl started outlives it.
+            Place::Cluster => {
+                let pattern = format!("^{}$", argv.join(" "));
+                let end = ["pkill", "-KILL", "-f", "--", &pattern];
+                running.ended_by(self.exec_command(pod, &end))
+            }
+        })
     }
 
     /// Runs a command in a node's network namespace.
@@ -161,14 +204,14 @@ impl Lab {
 
     /// Applies a manifest.
     pub fn apply(&self, file: &Path) -> Result<Done> {
-        let mut command = self.command(&["apply", "-f"]);
+        let mut command = self.objects(&["apply", "-f"]);
         command.arg(file);
         run(command, LIMIT)
     }
 
     /// Deletes the objects of a manifest.
     pub fn delete(&self, file: &Path) -> Result<Done> {
-        let mut command = self.command(&["delete", "-f"]);
+        let mut command = self.objects(&["delete", "-f"]);
         command.arg(file);
         run(command, LIMIT)
     }
@@ -201,7 +244,11 @@ impl Lab {
 
     /// The command line that a person would type to be in a pod.
     pub fn how_to_enter(&self) -> String {
-        "cargo xtask lab exec -n shop client-a -- bash".to_owned()
+        let how = match self.place {
+            Place::Lab => "lab",
+            Place::Cluster => "cluster kubectl",
+        };
+        format!("cargo xtask {how} exec -n shop client-a -- bash")
     }
 
     /// State directory of the lab.
@@ -210,7 +257,7 @@ impl Lab {
     }
 
     fn exec_command(&self, pod: Pod, argv: &[&str]) -> Command {
-        let mut command = self.command(&["exec", "-n", pod.namespace, pod.name, "--"]);
+        let mut command = self.objects(&["exec", "-n", pod.namespace, pod.name, "--"]);
         command.args(argv);
         command
     }
@@ -221,8 +268,20 @@ impl Lab {
         command
     }
 
+    /// What the lab and kubectl have in common.
+    fn objects(&self, arguments: &[&str]) -> Command {
+        match self.place {
+            Place::Lab => self.command(arguments),
+            Place::Cluster => self.command(&[&["kubectl"], arguments].concat()),
+        }
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.bin.join("warren-lab"));
+        let program = match self.place {
+            Place::Lab => "warren-lab",
+            Place::Cluster => "warren-cluster",
+        };
+        let mut command = Command::new(self.bin.join(program));
         command.args(["--name", &self.name]).args(arguments);
         command
     }

@@ -73,6 +73,7 @@ pub struct Running {
     lines: Receiver<String>,
     errors: Option<JoinHandle<String>>,
     ended: Option<ExitStatus>,
+    end_by: Option<Command>,
 }
 
 impl Running {
@@ -103,7 +104,14 @@ impl Running {
             lines,
             errors: Some(errors),
             ended: None,
+            end_by: None,
         })
+    }
+
+    /// It is not killed by its process group alone, but by this command as well.
+    pub fn ended_by(mut self, command: Command) -> Self {
+        self.end_by = Some(command);
+        self
     }
 
     /// The next line of its standard output.
@@ -162,6 +170,10 @@ impl Running {
     /// Kills the whole process group.
     pub fn kill(&mut self) {
         if matches!(self.status(), Ok(None)) {
+            if let Some(mut command) = self.end_by.take() {
+                // It may have ended just now.
+                let _ = command.output();
+            }
             self.signal(Signal::SIGKILL);
             let _ = self.child.wait();
         }

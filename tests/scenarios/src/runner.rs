@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::Parser;
 
-use crate::lab::{Lab, NAME};
-use crate::process::kill_all;
+use crate::lab::{Lab, NAME, Place};
+use crate::process::{Done, kill_all};
 use crate::scenario::{Scenario, Suite, all};
 use crate::world::{Skip, World};
 use crate::{signals, topology};
@@ -30,6 +30,9 @@ pub struct Options {
     /// Use this lab, which is up with the scenarios' topology, and leave it up.
     #[arg(long, value_name = "LAB")]
     running: Option<String>,
+    /// Use this cluster, which is up with nodes `a` and `b` and with the mesh, and run what makes sense there.
+    #[arg(long, value_name = "CLUSTER", conflicts_with_all = ["running", "without_mesh"])]
+    cluster: Option<String>,
     /// Bring the lab up without the mesh: what holds without one should pass, the rest should fail.
     #[arg(long)]
     without_mesh: bool,
@@ -61,6 +64,9 @@ pub fn run(options: &Options) -> Result<bool> {
     if !nix::unistd::geteuid().is_root() {
         bail!("the scenarios make network namespaces and load eBPF programs: run them as root");
     }
+    if let Some(name) = &options.cluster {
+        return on_cluster(name, &chosen, options);
+    }
     if options.running.is_none() {
         if let Some(name) = Lab::present() {
             bail!(
@@ -89,21 +95,72 @@ pub fn run(options: &Options) -> Result<bool> {
             break;
         }
     }
-    if !tally.unsteady.is_empty() {
-        println!("passed only when tried again: {}", tally.unsteady.join(" "));
+    Ok(tally.end())
+}
+
+/// The scenarios' pods are made there, and go again.
+fn on_cluster(name: &str, chosen: &[Scenario], options: &Options) -> Result<bool> {
+    let cluster = Lab::at(Place::Cluster, name)?;
+    let mut tally = Tally::default();
+    let dir = topology::prepare_for_cluster(&cluster, "topology")?;
+    let folder = dir.path().to_string_lossy();
+    let delete = [
+        "delete",
+        "-f",
+        &folder,
+        "--ignore-not-found",
+        "--timeout=60s",
+    ];
+    cluster.kubectl(&delete)?.ok()?;
+    let up = cluster
+        .kubectl(&["apply", "-f", &folder])
+        .and_then(Done::ok)
+        .and_then(|_| pods_ready(&cluster));
+    match up {
+        Ok(()) => {
+            let world = World::new(cluster.clone());
+            for scenario in chosen {
+                run_one(scenario, &world, options, &mut tally);
+                if options.fail_fast && tally.failed > 0 {
+                    break;
+                }
+            }
+        }
+        Err(error) => tally.fail("cluster/pods", 0.0, &format!("{error:#}")),
     }
-    println!(
-        "{} passed, {} failed, {} skipped",
-        tally.passed, tally.failed, tally.skipped
-    );
-    Ok(tally.failed == 0)
+    if !options.keep {
+        cluster.kubectl(&delete)?.ok()?;
+    }
+    Ok(tally.end())
+}
+
+fn pods_ready(cluster: &Lab) -> Result<()> {
+    for namespace in ["shop", "other", "plain"] {
+        let wait = [
+            "wait",
+            "pod",
+            "--all",
+            "-n",
+            namespace,
+            "--for=condition=Ready",
+        ];
+        cluster
+            .kubectl(&[&wait[..], &["--timeout=80s"]].concat())?
+            .ok()?;
+    }
+    Ok(())
 }
 
 impl Options {
     fn wants(&self, scenario: &Scenario) -> bool {
         let named =
             self.only.is_empty() || self.only.iter().any(|p| scenario.name.contains(p.as_str()));
-        named && (self.running.is_none() || scenario.suite == Suite::Main)
+        let here = match (&self.cluster, &self.running) {
+            (Some(_), _) => scenario.anywhere && scenario.suite == Suite::Main,
+            (None, Some(_)) => scenario.suite == Suite::Main,
+            (None, None) => true,
+        };
+        named && here
     }
 }
 
@@ -124,6 +181,18 @@ impl Tally {
     fn fail(&mut self, name: &str, seconds: f64, why: &str) {
         self.failed += 1;
         println!("FAILED   {name} ({seconds:.1} s): {why}");
+    }
+
+    /// The last lines; whether nothing failed.
+    fn end(&self) -> bool {
+        if !self.unsteady.is_empty() {
+            println!("passed only when tried again: {}", self.unsteady.join(" "));
+        }
+        println!(
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        );
+        self.failed == 0
     }
 
     fn skip(&mut self, name: &str, why: &str) {

@@ -71,6 +71,8 @@ pub struct Scenario {
     pub suite: Suite,
     /// Runs only with `--long`.
     pub long: bool,
+    /// Needs pods, nodes and objects alone: it holds on a cluster, too.
+    pub anywhere: bool,
     body: Body,
 }
 
@@ -88,6 +90,7 @@ pub fn all() -> Vec<Scenario> {
         theme: "",
         suite: Suite::Main,
         long: false,
+        anywhere: false,
     };
     registry.theme("lab", laboratory::register);
     registry.theme("commands", commands::register);
@@ -95,7 +98,7 @@ pub fn all() -> Vec<Scenario> {
     registry.theme("direct", direct::register);
     registry.theme("wire", wire::register);
     registry.theme("addresses", addresses::register);
-    registry.theme("transfers", transfers::register);
+    registry.theme("transfers", |add| add.anywhere(transfers::register));
     registry.theme("sockets", sockets::register);
     registry.theme("services", services::register);
     registry.theme("protocols", protocols::register);
@@ -118,6 +121,7 @@ pub struct Registry {
     theme: &'static str,
     suite: Suite,
     long: bool,
+    anywhere: bool,
 }
 
 impl Registry {
@@ -128,6 +132,7 @@ impl Registry {
             name,
             suite: self.suite,
             long: self.long,
+            anywhere: self.anywhere,
             body: Box::new(body),
         });
     }
@@ -151,6 +156,13 @@ impl Registry {
         let before = std::mem::replace(&mut self.long, true);
         add(self);
         self.long = before;
+    }
+
+    /// What `add` adds needs nothing that only a lab has.
+    pub fn anywhere(&mut self, add: impl FnOnce(&mut Self)) {
+        let before = std::mem::replace(&mut self.anywhere, true);
+        add(self);
+        self.anywhere = before;
     }
 
     fn theme(&mut self, theme: &'static str, register: impl FnOnce(&mut Self)) {

@@ -9,6 +9,9 @@ use tempfile::TempDir;
 use crate::lab::Lab;
 use crate::world::manifests;
 
+/// The image that `warren-cluster` gives its nodes for tests.
+const WORKLOAD: &str = "warren.dev/cluster-workload:1";
+
 /// Copies a folder of manifests, with the path of `warren-peer` filled in for `{{PEER}}`.
 pub fn prepare(lab: &Lab, folder: &str) -> Result<TempDir> {
     copy(lab, folder, |text| text)
@@ -18,6 +21,36 @@ pub fn prepare(lab: &Lab, folder: &str) -> Result<TempDir> {
 pub fn prepare_unlabelled(lab: &Lab, folder: &str) -> Result<TempDir> {
     copy(lab, folder, |text| {
         text.replace("\n  labels:\n    warren.dev/mesh: enabled\n", "\n")
+    })
+}
+
+/// The same for a cluster, whose pods are then as much at home on this machine as a lab's are: they see its programs and its temporary
+/// files at the same paths.
+pub fn prepare_for_cluster(lab: &Lab, folder: &str) -> Result<TempDir> {
+    let bin = Path::new(&lab.program("warren-peer"))
+        .parent()
+        .map(|folder| folder.display().to_string())
+        .context("warren-peer has no folder")?;
+    let programs = concat!(env!("CARGO_MANIFEST_DIR"), "/programs");
+    let folders = ["/usr", "/tmp", &bin, programs];
+    let each = |line: fn(usize, &str) -> String| -> String {
+        let lines = folders.iter().enumerate();
+        lines.map(|(index, folder)| line(index, folder)).collect()
+    };
+    let mounts = each(|index, path| format!("    - {{name: f{index}, mountPath: {path}}}\n"));
+    let volumes =
+        each(|index, path| format!("  - {{name: f{index}, hostPath: {{path: {path}}}}}\n"));
+    copy(lab, folder, |text| {
+        text.replace(
+            "    image: host\n",
+            &format!(
+                "    image: {WORKLOAD}\n    imagePullPolicy: Never\n    volumeMounts:\n{mounts}"
+            ),
+        )
+        .replace(
+            "  containers:\n",
+            &format!("  terminationGracePeriodSeconds: 0\n  volumes:\n{volumes}  containers:\n"),
+        )
     })
 }
 

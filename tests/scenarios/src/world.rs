@@ -221,6 +221,11 @@ impl World {
         self.connect(from, to, &["--mode", "greet", "--family", ip.digit()])
     }
 
+    /// Tries until it holds, as long as it may take here; past the limit the last failure is the error.
+    pub fn eventually<T>(&self, limit: Duration, check: impl FnMut() -> Result<T>) -> Result<T> {
+        eventually(self.lab.patience(limit), check)
+    }
+
     /// Applies a manifest of `manifests/`; deleted again when the guard is dropped.
     pub fn apply(&self, manifest: &str) -> Result<Applied<'_>> {
         let file = manifests().join(manifest);

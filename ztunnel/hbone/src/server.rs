@@ -237,12 +237,7 @@ async fn accept<I>(conn: &mut Connection<I, Bytes>, turns: &Turns) -> Option<Acc
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    poll_fn(|cx| {
-        let next = conn.poll_accept(cx);
-        turns.end();
-        next
-    })
-    .await
+    poll_fn(|cx| turns.turn(|| conn.poll_accept(cx))).await
 }
 
 fn dispatch(

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 /// Counts the turns of a connection's task.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
+    begun: AtomicU64,
     ended: AtomicU64,
     waiting: Mutex<Vec<Waker>>,
 }
@@ -23,22 +24,25 @@ impl Turns {
         Last(self.clone())
     }
 
-    /// How many have ended.
-    pub(crate) fn ended(&self) -> u64 {
-        self.ended.load(Ordering::Acquire)
+    /// How many have begun. One that is under way on another thread may have passed a stream by.
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Acquire)
     }
 
-    /// To be called at the end of each.
-    pub(crate) fn end(&self) {
-        self.ended.fetch_add(1, Ordering::AcqRel);
+    /// Runs a turn.
+    pub(crate) fn turn<T>(&self, turn: impl FnOnce() -> T) -> T {
+        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let result = turn();
+        self.ended.store(number, Ordering::Release);
         self.wake();
+        result
     }
 
-    /// Ready once more than `mark` have ended, or no more will come. Only where something was given to the connection since, which wakes
-    /// its task.
+    /// Ready once a turn has ended that began after `mark` had, or no more will come. Only where something was given to the connection
+    /// since, which wakes its task.
     pub(crate) fn poll_after(&self, mark: u64, cx: &mut Context<'_>) -> Poll<()> {
         let mut waiting = self.waiting.lock();
-        if self.ended() > mark {
+        if self.ended.load(Ordering::Acquire) > mark {
             return Poll::Ready(());
         }
         waiting.push(cx.waker().clone());
@@ -68,12 +72,13 @@ mod tests {
         let turns = Arc::<Turns>::default();
         let last = turns.last();
         for end in [true, false] {
-            let (mark, other) = (turns.ended(), turns.clone());
+            let (mark, other) = (turns.begun(), turns.clone());
             let waits = tokio::spawn(std::future::poll_fn(move |cx| other.poll_after(mark, cx)));
             tokio::task::yield_now().await;
             assert!(!waits.is_finished());
             if end {
-                turns.end();
+                turns.turn(|| ());
+                waits.await.expect("a turn has passed");
             }
         }
         drop(last);

@@ -38,8 +38,13 @@ pub struct World {
 
 impl World {
     pub fn new(yaml: &str) -> Self {
+        Self::with(Config::default(), yaml)
+    }
+
+    /// The same with other settings.
+    pub fn with(config: Config, yaml: &str) -> Self {
         let mut world = Self {
-            index: Index::new(Config::default()),
+            index: Index::new(config),
             workloads: BTreeMap::new(),
             services: BTreeMap::new(),
             policies: BTreeMap::new(),

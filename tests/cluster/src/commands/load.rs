@@ -49,6 +49,20 @@ pub fn load(archives: &[PathBuf], layout: &Layout) -> Result<()> {
     Ok(())
 }
 
+/// Gives an image that every node has another name.
+///
+/// # Errors
+/// A node is off, or has no such image.
+pub(crate) fn tag(image: &str, name: &str, layout: &Layout) -> Result<()> {
+    let ctr = binaries::ensure()?.program("ctr")?.display().to_string();
+    for node in &Plan::load(layout)?.nodes {
+        let mut command = node::enter(layout, node)?;
+        command.args([&ctr, "--namespace=k8s.io", "images", "tag", "--force"]);
+        program::output(command.args([image, name]))?;
+    }
+    Ok(())
+}
+
 fn rewound(file: &std::fs::File) -> Result<std::fs::File> {
     use std::io::Seek as _;
     let mut copy = file.try_clone()?;

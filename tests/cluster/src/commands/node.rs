@@ -34,7 +34,7 @@ pub(super) fn command(args: &NodeArgs, layout: &Layout) -> Result<ExitCode> {
 }
 
 /// A command to which a program and its arguments are to be added; it runs on the machine.
-pub(super) fn enter(layout: &Layout, machine: &str) -> Result<Command> {
+pub(crate) fn enter(layout: &Layout, machine: &str) -> Result<Command> {
     let process = keeper::process_one(layout, machine)?;
     let mut command = Command::new("nsenter");
     command.arg(format!("--target={process}"));

@@ -1,26 +1,21 @@
 //! The mesh's images: every program starts in a container of its own and tells its name.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use warren_images::{Component, components};
 
-use crate::commands::load;
 use crate::kubectl::Kubectl;
 use crate::layout::Layout;
-use crate::wait;
+use crate::{mesh, wait};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Gives the archives in `folder` to every node and runs each once.
 pub(super) fn start(kubectl: &Kubectl, layout: &Layout, folder: &Path) -> Result<()> {
-    let archives: Vec<PathBuf> = components()
-        .iter()
-        .map(|component| folder.join(format!("{}.tar", component.image)))
-        .collect();
-    load::load(&archives, layout)?;
+    mesh::load_images(layout, folder)?;
     for component in components() {
         run(kubectl, component).with_context(|| component.image.to_owned())?;
     }

@@ -13,40 +13,42 @@ use crate::world::{
 
 /// Adds this theme's scenarios.
 pub fn register(add: &mut Registry) {
-    add.both("same-node-pod-ip", |w, ip| {
-        by_pod_ip(w, CLIENT_A, SERVER_A, ip)
-    });
-    add.both("cross-node-pod-ip", |w, ip| {
-        by_pod_ip(w, CLIENT_A, SERVER_B, ip)
-    });
-    add.both("cross-namespace-pod-ip", |w, ip| {
-        by_pod_ip(w, OTHER_A, SERVER_B, ip)
-    });
-    add.both("same-node-service", |w, ip| {
-        by_service(w, CLIENT_A, "web-a.shop", SERVER_A, ip)
-    });
-    add.both("cross-node-service", |w, ip| {
-        by_service(w, CLIENT_A, "web-b.shop", SERVER_B, ip)
-    });
-    add.both("cross-namespace-service", |w, ip| {
-        by_service(w, CLIENT_A, "web.other", OTHER_B, ip)
-    });
-    add.both("plaintext-from-another-pod", |w, ip| {
-        by_pod_ip(w, PLAIN_A, SERVER_B, ip)
-    });
-    add.both("plaintext-from-same-node", |w, ip| {
-        by_pod_ip(w, PLAIN_A, SERVER_A, ip)
-    });
-    add.both("service-from-outside-the-mesh", |w, ip| {
-        by_service(w, PLAIN_A, "web-b.shop", SERVER_B, ip)
-    });
-    add.both("plaintext-to-another-pod", |w, ip| {
-        by_pod_ip(w, CLIENT_A, PLAIN_B, ip)
+    add.anywhere(|add| {
+        add.both("same-node-pod-ip", |w, ip| {
+            by_pod_ip(w, CLIENT_A, SERVER_A, ip)
+        });
+        add.both("cross-node-pod-ip", |w, ip| {
+            by_pod_ip(w, CLIENT_A, SERVER_B, ip)
+        });
+        add.both("cross-namespace-pod-ip", |w, ip| {
+            by_pod_ip(w, OTHER_A, SERVER_B, ip)
+        });
+        add.both("same-node-service", |w, ip| {
+            by_service(w, CLIENT_A, "web-a.shop", SERVER_A, ip)
+        });
+        add.both("cross-node-service", |w, ip| {
+            by_service(w, CLIENT_A, "web-b.shop", SERVER_B, ip)
+        });
+        add.both("cross-namespace-service", |w, ip| {
+            by_service(w, CLIENT_A, "web.other", OTHER_B, ip)
+        });
+        add.both("plaintext-from-another-pod", |w, ip| {
+            by_pod_ip(w, PLAIN_A, SERVER_B, ip)
+        });
+        add.both("plaintext-from-same-node", |w, ip| {
+            by_pod_ip(w, PLAIN_A, SERVER_A, ip)
+        });
+        add.both("service-from-outside-the-mesh", |w, ip| {
+            by_service(w, PLAIN_A, "web-b.shop", SERVER_B, ip)
+        });
+        add.both("plaintext-to-another-pod", |w, ip| {
+            by_pod_ip(w, CLIENT_A, PLAIN_B, ip)
+        });
+        add.both("own-service", |w, ip| {
+            by_service(w, SERVER_A, "web-a.shop", SERVER_A, ip)
+        });
     });
     add.both("plaintext-from-outside", from_outside);
-    add.both("own-service", |w, ip| {
-        by_service(w, SERVER_A, "web-a.shop", SERVER_A, ip)
-    });
 }
 
 fn by_pod_ip(world: &World, from: Pod, to: Pod, ip: Ip) -> Result<()> {

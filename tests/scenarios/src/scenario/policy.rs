@@ -10,16 +10,18 @@ use anyhow::{Result, bail, ensure};
 use super::Registry;
 use crate::lab::Pod;
 use crate::world::{
-    CLIENT_A, FAMILIES, Ip, OTHER_A, PLAIN_A, SERVER_A, SERVER_B, World, eventually, port, told,
+    CLIENT_A, FAMILIES, Ip, OTHER_A, PLAIN_A, SERVER_A, SERVER_B, World, port, told,
 };
 
 pub use table::Case;
 
 /// Adds this theme's scenarios.
 pub fn register(add: &mut Registry) {
-    for case in table::cases() {
-        add.one(case.name, move |world| check_case(world, &case));
-    }
+    add.anywhere(|add| {
+        for case in table::cases() {
+            add.one(case.name, move |world| check_case(world, &case));
+        }
+    });
     add.one("what-cannot-be-checked-at-l4-is-said", said_at_l4);
     live::register(add);
 }
@@ -41,7 +43,7 @@ pub struct Cell {
 fn said_at_l4(world: &World) -> Result<()> {
     for name in ["allow-get", "deny-get"] {
         let _policy = world.apply(&format!("policies/{name}.yaml"))?;
-        eventually(REACHES, || {
+        world.eventually(REACHES, || {
             let shown = world.lab.warren(&["status"])?.ok()?;
             let object = format!("AuthorizationPolicy shop/{name}");
             let file = format!("policies/{name}.yaml:1");
@@ -67,7 +69,7 @@ fn check_case(world: &World, case: &Case) -> Result<()> {
         .iter()
         .map(|m| world.apply(m))
         .collect::<Result<_>>()?;
-    eventually(REACHES, || hold(world, &case.cells))?;
+    world.eventually(REACHES, || hold(world, &case.cells))?;
     // Once more: what was decided stays decided, cached verdicts included.
     hold(world, &case.cells)?;
     drop(applied);
@@ -79,7 +81,8 @@ fn check_case(world: &World, case: &Case) -> Result<()> {
             ..*c
         })
         .collect();
-    eventually(REACHES, || hold(world, &open))
+    world
+        .eventually(REACHES, || hold(world, &open))
         .map_err(|e| e.context("after the policy was deleted"))
 }
 
@@ -97,7 +100,8 @@ pub fn check_open(world: &World) -> Result<()> {
             })
         })
         .collect();
-    eventually(REACHES, || hold(world, &cells))
+    world
+        .eventually(REACHES, || hold(world, &cells))
         .map_err(|e| e.context("after the policy was deleted"))
 }
 

@@ -13,14 +13,14 @@ use anyhow::{Context, Result, ensure};
 use super::Registry;
 use crate::lab::Pod;
 use crate::process::Running;
-use crate::world::{CLIENT_A, Ip, SERVER_A, SERVER_B, World, eventually};
+use crate::world::{CLIENT_A, Ip, SERVER_A, SERVER_B, World};
 
 /// Debian's interpreter: it has the modules that Debian packages.
 pub const PYTHON: &str = "/usr/bin/python3";
 
 /// Adds this theme's scenarios.
 pub fn register(add: &mut Registry) {
-    web::register(add);
+    add.anywhere(web::register);
     databases::register(add);
     remote::register(add);
 }
@@ -100,7 +100,7 @@ pub fn shared_dir() -> Result<(tempfile::TempDir, PathBuf)> {
 fn started(world: &World, pod: Pod, port: u16, argv: &[&str]) -> Result<Running> {
     let mut program = world.lab.start(pod, argv)?;
     let filter = format!("sport = :{port}");
-    eventually(Duration::from_secs(10), || {
+    world.eventually(Duration::from_secs(10), || {
         if !program.is_running() {
             program.line(Duration::from_secs(1))?;
         }

@@ -20,9 +20,11 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// Adds this theme's scenarios.
 pub fn register(add: &mut Registry) {
-    add.both("session-affinity", sticky);
-    add.both("internal-traffic-policy-local", near);
-    add.both("reached-from-outside-the-mesh", from_plain);
+    add.anywhere(|add| {
+        add.both("session-affinity", sticky);
+        add.both("internal-traffic-policy-local", near);
+        add.both("reached-from-outside-the-mesh", from_plain);
+    });
     add.one("endpoints-follow-readiness", readiness);
     add.one("probes-work-under-strict-and-deny", probes);
     choice::register(add);
@@ -38,7 +40,7 @@ fn spread(world: &World, from: crate::lab::Pod, service: &str, ip: Ip) -> Result
 
 fn sticky(world: &World, ip: Ip) -> Result<()> {
     let _service = world.apply("services/kinds.yaml")?;
-    eventually(SOON, || spread(world, CLIENT_A, "sticky", ip).map(drop))?;
+    world.eventually(SOON, || spread(world, CLIENT_A, "sticky", ip).map(drop))?;
     let report = spread(world, CLIENT_A, "sticky", ip)?;
     ensure!(
         report.servers.len() == 1,
@@ -51,7 +53,7 @@ fn sticky(world: &World, ip: Ip) -> Result<()> {
 fn near(world: &World, ip: Ip) -> Result<()> {
     let _service = world.apply("services/kinds.yaml")?;
     for (client, own) in [(CLIENT_A, SERVER_A), (CLIENT_B, SERVER_B)] {
-        eventually(SOON, || spread(world, client, "near", ip).map(drop))?;
+        world.eventually(SOON, || spread(world, client, "near", ip).map(drop))?;
         let report = spread(world, client, "near", ip)?;
         let expected = world.ip(own, ip)?;
         let only = report.servers.keys().all(|a| a.to_canonical() == expected);

@@ -16,27 +16,30 @@ use crate::world::{
 
 /// Adds this theme's scenarios.
 pub fn register(add: &mut Registry) {
-    add.one("ipv4-mapped", |w| with(w, Ip::V4, &["--family", "mapped"]));
-    add.both("non-blocking-connect", |w, ip| {
-        with(w, ip, &["--nonblocking"])
+    add.anywhere(|add| {
+        add.one("ipv4-mapped", |w| with(w, Ip::V4, &["--family", "mapped"]));
+        add.both("non-blocking-connect", |w, ip| {
+            with(w, ip, &["--nonblocking"])
+        });
+        add.both("multipath-tcp", |w, ip| with(w, ip, &["--mptcp"]));
+        add.both("fast-open", fast_open);
+        add.both("bound-to-device", bound_to_device);
+        add.both("bound-to-address-and-port", bound);
+        add.both("reconnect-after-unspec", after_unspec);
+        add.one("same-source-port-in-both-families", same_source_port);
+        add.both("squatter-on-mesh-ports", squatter);
+        add.both("service-without-endpoints-is-refused", nobody_home);
+        add.both("nothing-listens", nothing_listens);
+        add.both("headless-service", headless);
+        add.both("named-target-port", named_target_port);
+        add.both("localhost", localhost);
+        add.both("own-address", own_address);
+        add.both("udp", udp);
+        add.both("icmp", icmp);
+        servers::register(add);
     });
-    add.both("multipath-tcp", |w, ip| with(w, ip, &["--mptcp"]));
-    add.both("fast-open", fast_open);
-    add.both("bound-to-device", bound_to_device);
-    add.both("bound-to-address-and-port", bound);
-    add.both("reconnect-after-unspec", after_unspec);
-    add.one("same-source-port-in-both-families", same_source_port);
-    add.both("squatter-on-mesh-ports", squatter);
-    add.both("service-without-endpoints-is-refused", nobody_home);
-    add.both("nothing-listens", nothing_listens);
-    add.both("headless-service", headless);
-    add.both("named-target-port", named_target_port);
-    add.both("localhost", localhost);
-    add.both("own-address", own_address);
-    add.both("udp", udp);
-    add.both("icmp", icmp);
+    // Needs to write settings of the kernel.
     add.both("forced-syn-cookies", syn_cookies);
-    servers::register(add);
 }
 
 /// To the same node and the other one, twice each: captured, then perhaps direct.

@@ -245,10 +245,10 @@ async fn drive<I>(
     let turns = async {
         loop {
             let turn = poll_fn(|cx| {
-                this.farewells.say();
-                let end = Pin::new(&mut conn).poll(cx);
-                this.turns.end();
-                end
+                this.turns.turn(|| {
+                    this.farewells.say();
+                    Pin::new(&mut conn).poll(cx)
+                })
             });
             tokio::select! {
                 end = turn => return end,

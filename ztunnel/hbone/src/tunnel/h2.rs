@@ -25,7 +25,7 @@ pub struct H2Tunnel {
     send: Sender,
     recv: RecvStream,
     turns: Arc<Turns>,
-    /// How many of them had ended when something was sent last.
+    /// How many of them had begun when something was sent last.
     sent: Option<u64>,
     /// Keeps the place in the pool's count for as long as the stream lives.
     place: Option<Box<dyn Place>>,
@@ -74,7 +74,7 @@ impl H2Tunnel {
         recv: RecvStream,
         turns: Arc<Turns>,
     ) -> Result<Self, TunnelError> {
-        let sent = Some(turns.ended());
+        let sent = Some(turns.begun());
         Ok(Self {
             send: Sender::Open(respond.send_response(answer, false)?),
             recv,
@@ -109,7 +109,7 @@ impl H2Tunnel {
     fn sender(&mut self) -> Result<&mut SendStream<Bytes>, TunnelError> {
         if let Sender::Held(held) = &mut self.send {
             let answer = std::mem::take(&mut held.answer);
-            self.sent = Some(self.turns.ended());
+            self.sent = Some(self.turns.begun());
             self.send = Sender::Open(held.respond.send_response(answer, false)?);
         }
         match &mut self.send {
@@ -170,7 +170,7 @@ impl Tunnel for H2Tunnel {
     }
 
     fn send(&mut self, data: Bytes) -> Result<(), TunnelError> {
-        let now = self.turns.ended();
+        let now = self.turns.begun();
         self.sender()?.send_data(data, false)?;
         self.sent = Some(now);
         Ok(())

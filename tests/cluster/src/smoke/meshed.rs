@@ -1,20 +1,15 @@
-//! The mesh itself: its charts are installed with the cluster's Helm, pods of two nodes talk by mutual TLS, and it goes again.
+//! The mesh at work: pods of two nodes talk by mutual TLS, others are refused, and talk on when it is gone.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::kubectl::Kubectl;
-use crate::layout::Layout;
-use crate::machine::mounts;
+use crate::mesh::SYSTEM;
+use crate::wait;
 use crate::workload_image::WORKLOAD;
-use crate::{binaries, program, wait};
 
-const CHARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/charts");
-const SYSTEM: &str = "warren-system";
 /// Where the mesh's own components and the first pods in it have to be ready.
 const LIMIT: Duration = Duration::from_secs(120);
 /// How soon what was asked of the mesh has to be in force.
@@ -27,38 +22,9 @@ struct Pod {
     address: String,
 }
 
-fn helm(layout: &Layout) -> Result<Command> {
-    let mut command = Command::new(binaries::ensure_all()?.program("helm")?);
-    command.env("KUBECONFIG", layout.kubeconfig());
-    Ok(command)
-}
-
-/// Installs both charts and waits for every component; the images are on the nodes already.
-pub(super) fn install(kubectl: &Kubectl, layout: &Layout) -> Result<()> {
-    let chart = |name: &str| Path::new(CHARTS).join(name);
-    for name in ["crds", "mesh"] {
-        program::output(helm(layout)?.arg("lint").arg("--strict").arg(chart(name)))?;
-    }
-    let namespace = ["--namespace", SYSTEM, "--create-namespace"];
-    let mut crds = helm(layout)?;
-    crds.args(["install", "warren-crds"]).arg(chart("crds"));
-    program::output(crds.args(namespace))?;
-    let cgroups = format!("node.cgroupRoot={}", mounts::unified()?.display());
-    let mut mesh = helm(layout)?;
-    mesh.args(["install", "warren"]).arg(chart("mesh"));
-    mesh.args(namespace)
-        .args(["--set", "image.pullPolicy=Never", "--set", &cgroups]);
-    mesh.args(["--wait", "--timeout", "120s"]);
-    program::output(&mut mesh).with_context(|| {
-        let state = ["get", "pods,events", "--namespace", SYSTEM, "-o=wide"];
-        kubectl.run(&state).unwrap_or_default()
-    })?;
-    Ok(())
-}
-
 /// Pods that start in the mesh, under STRICT: ready by the kubelet's probes, each reaches the other, both as themselves.
 pub(super) fn mutual_tls(kubectl: &Kubectl) -> Result<()> {
-    kubectl.apply(&include_str!("mesh.yaml").replace("WORKLOAD_IMAGE", WORKLOAD))?;
+    kubectl.apply(&include_str!("meshed.yaml").replace("WORKLOAD_IMAGE", WORKLOAD))?;
     wait::until("ready pods in the mesh", LIMIT, &[], || {
         let path = "-o=jsonpath={.status.availableReplicas}";
         let web = ["get", "deployment", "web", "--namespace=meshed", path];
@@ -93,19 +59,8 @@ pub(super) fn strict(kubectl: &Kubectl) -> Result<()> {
     Ok(())
 }
 
-/// Takes the mesh away: its pods talk on in plaintext, with everybody.
-pub(super) fn uninstall(kubectl: &Kubectl, layout: &Layout) -> Result<()> {
-    let mut leave = helm(layout)?;
-    leave.args(["upgrade", "warren", "--reuse-values", "--set", "leave=true"]);
-    leave.arg(Path::new(CHARTS).join("mesh"));
-    leave.args(["--namespace", SYSTEM, "--wait", "--timeout", "120s"]);
-    program::output(&mut leave)?;
-    for release in ["warren", "warren-crds"] {
-        let mut command = helm(layout)?;
-        command.args(["uninstall", release, "--namespace", SYSTEM]);
-        command.args(["--cascade", "foreground"]);
-        program::output(command.args(["--wait", "--timeout", "120s"]))?;
-    }
+/// Without the mesh its pods talk on in plaintext.
+pub(super) fn plaintext(kubectl: &Kubectl) -> Result<()> {
     let pods = pods(kubectl)?;
     let url = format!("http://{}:8080/", pods[1].address);
     wait::until("plaintext in the mesh's place", SOON, &[], || {
