@@ -1,13 +1,17 @@
 //! What the agent asks of the kernel: the maps that it writes and the programs that it attaches to pods.
 //! A trait, so that everything that decides can be tested without privileges.
 
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use warren_abi::{
     Backend, BackendKey, Config, DirectConn, ListenerKey, LocalWorkload, Pod, ServiceAddr,
     ServiceEntry, Verdict, VerdictKey,
 };
+
+use crate::netns::Netns;
 
 #[cfg(test)]
 pub mod fake;
@@ -79,4 +83,6 @@ pub trait Kernel {
     fn attach_lookup(&mut self, cookie: u64, netns: BorrowedFd<'_>) -> Done;
     /// Detaches it.
     fn detach_lookup(&mut self, cookie: u64) -> Done;
+    /// Sets how a pod's network namespace reuses ports in TIME_WAIT (`tcp_tw_reuse`, whose file is `sysctl`); returns the former value.
+    fn set_port_reuse(&mut self, netns: &Netns, sysctl: &Path, value: u8) -> io::Result<u8>;
 }

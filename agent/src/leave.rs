@@ -6,6 +6,8 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use crate::bpf;
+use crate::netns::Netns;
+use crate::pods::{Record, store};
 use crate::settings::Settings;
 
 /// What agents keep in the run directory beside sockets.
@@ -18,8 +20,22 @@ const FILES: [&str; 4] = ["pods.json", "pods.json.new", "cni-uninstalled", "cni.
 /// Something cannot be removed; it is named, and all else was tried.
 pub fn nothing_behind(settings: &Settings) -> io::Result<()> {
     let pins = bpf::cleanup(&settings.pins()).map(drop);
+    for record in store::load(&settings.run_dir.join("pods.json")).pods {
+        restore_ports(&record, &settings.port_reuse());
+    }
     let memory = settings.memory().map_or(Ok(()), |path| forget(&path));
     empty(&settings.run_dir).and(pins).and(memory)
+}
+
+/// Gives a pod that runs on its own way of reusing ports back.
+fn restore_ports(record: &Record, sysctl: &Path) {
+    // A pod that is gone took it along.
+    if let (Some(former), Ok(netns)) = (record.former_port_reuse, Netns::open(&record.netns))
+        && netns.cookie == record.cookie
+        && let Err(error) = netns.swap_sysctl(sysctl, former)
+    {
+        tracing::warn!(workload = record.workload, "{}: {error}", sysctl.display());
+    }
 }
 
 /// What the agent remembers on the disk, and the folder of it where nothing else is there.

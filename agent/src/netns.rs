@@ -3,7 +3,7 @@
 //! Work inside a namespace runs on a thread of its own that ends with it: a thread that has called setns(2) never goes back to a pool.
 #![allow(unsafe_code)]
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -79,6 +79,19 @@ impl Netns {
             return true;
         };
         std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (own.st_dev, own.st_ino))
+    }
+
+    /// Writes `value` into the sysctl whose file is `path`, which is the namespace's own whichever mount of procfs that lies on, and
+    /// returns the value that it had.
+    pub fn swap_sysctl(&self, path: &Path, value: u8) -> io::Result<u8> {
+        self.run(|| {
+            let bad = |e| io::Error::new(io::ErrorKind::InvalidData, e);
+            let former = fs::read_to_string(path)?.trim().parse().map_err(bad)?;
+            if former != value {
+                fs::write(path, value.to_string())?;
+            }
+            Ok(former)
+        })
     }
 
     /// A listener on any port of the pod's own address `ip`.

@@ -2,6 +2,7 @@
 //! that somebody else carries out and whose end comes back as an input.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ mod enrol;
 mod message;
 mod model;
 mod paths;
+mod ports;
 mod presume;
 mod restore;
 mod services;
@@ -57,6 +59,8 @@ pub struct Options {
     pub exempt: Vec<String>,
     /// Whether the container runtime can be asked for the labels of pods.
     pub runtime: bool,
+    /// The sysctl that says how ports in TIME_WAIT are reused.
+    pub port_reuse: PathBuf,
     /// Where direct flows are off.
     pub direct: DirectSettings,
 }
@@ -105,6 +109,8 @@ pub struct Node<K> {
     rescans: Vec<Instant>,
     effects: Vec<Effect>,
     kernel_errors: u64,
+    /// It was said that ports cannot be made reusable.
+    ports_said: bool,
 }
 
 impl<K: Kernel> Node<K> {
@@ -142,6 +148,7 @@ impl<K: Kernel> Node<K> {
             rescans: Vec::new(),
             effects: Vec::new(),
             kernel_errors: 0,
+            ports_said: false,
         }
     }
 

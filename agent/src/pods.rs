@@ -43,6 +43,9 @@ pub struct Record {
     /// It was taken into the mesh in doubt: its own labels are not known yet.
     #[serde(default)]
     pub in_doubt: bool,
+    /// What `tcp_tw_reuse` was in its network namespace before the agent set it; None while it is not set.
+    #[serde(default)]
+    pub former_port_reuse: Option<u8>,
 }
 
 /// How far a pod has come.

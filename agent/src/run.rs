@@ -203,6 +203,7 @@ fn start_node(
         add_wait: settings.add_wait,
         exempt: settings.exempt_namespaces.clone(),
         runtime: settings.runtime_socket().is_some(),
+        port_reuse: settings.port_reuse(),
         direct: DirectSettings {
             off: settings.direct_flows == Switch::Off,
             namespaces_off: settings

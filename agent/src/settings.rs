@@ -103,6 +103,9 @@ pub struct Settings {
         default_value = "/run/warren"
     )]
     pub run_dir: PathBuf,
+    /// /proc/sys/net where the agent may write to it. Ports that pods of the mesh used are free again after one second by it.
+    #[arg(long, env = "WARREN_SYSCTL_DIR", default_value = "/proc/sys/net")]
+    pub sysctl_dir: PathBuf,
     /// Directory on the node's disk for what has to outlive its restart; without it, nothing does.
     #[arg(long, env = "WARREN_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
@@ -211,6 +214,11 @@ impl Settings {
                 .with_file_name(crate::plugin::NAME)
         };
         self.cni_plugin.clone().unwrap_or_else(beside)
+    }
+
+    /// How a network namespace reuses ports in TIME_WAIT.
+    pub fn port_reuse(&self) -> PathBuf {
+        self.sysctl_dir.join("ipv4/tcp_tw_reuse")
     }
 
     /// The container runtime's socket.

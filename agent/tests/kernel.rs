@@ -10,6 +10,7 @@ mod kernel {
     mod choice;
     mod found;
     mod leave;
+    mod ports;
     pub mod rig;
     pub mod world;
 }

@@ -2,8 +2,10 @@
 #![allow(unsafe_code)]
 
 use std::collections::HashSet;
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use aya::Ebpf;
 use aya::maps::{Array, MapData, SockHash};
@@ -16,6 +18,7 @@ use super::load::missing;
 use super::table::{Plain, Table, error, is_missing};
 use super::{BpfError, Pins, attach, pins};
 use crate::kernel::{Done, Kernel, KernelError};
+use crate::netns::Netns;
 
 /// All maps that the agent writes, and the lookup program that it attaches to pods.
 pub struct Maps {
@@ -220,5 +223,9 @@ impl Kernel for Maps {
             action: "detach",
             cause: e.to_string(),
         })
+    }
+
+    fn set_port_reuse(&mut self, netns: &Netns, sysctl: &Path, value: u8) -> io::Result<u8> {
+        netns.swap_sysctl(sysctl, value)
     }
 }

@@ -1,8 +1,10 @@
 //! A kernel that remembers what it was told, for tests.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use warren_abi::{
     Backend, BackendKey, Config, DirectConn, ListenerKey, LocalWorkload, Pod, ServiceAddr,
@@ -10,6 +12,7 @@ use warren_abi::{
 };
 
 use super::{Done, Kernel, KernelError};
+use crate::netns::Netns;
 
 /// What it was told.
 #[derive(Debug, Default)]
@@ -32,6 +35,8 @@ pub struct FakeKernel {
     pub listeners: HashMap<ListenerKey, ()>,
     /// Lookup programs.
     pub lookups: BTreeMap<u64, ()>,
+    /// How ports in TIME_WAIT are reused, where that was set.
+    pub port_reuse: BTreeMap<u64, u8>,
     /// Live direct flows, set by the test.
     pub direct: Vec<DirectConn>,
     /// How often flows were cleared.
@@ -160,5 +165,11 @@ impl Kernel for FakeKernel {
     fn detach_lookup(&mut self, cookie: u64) -> Done {
         self.lookups.remove(&cookie);
         self.act("detach_lookup")
+    }
+
+    fn set_port_reuse(&mut self, netns: &Netns, _sysctl: &Path, value: u8) -> io::Result<u8> {
+        self.act("set_port_reuse").map_err(io::Error::other)?;
+        // 2 is Linux' own default.
+        Ok(self.port_reuse.insert(netns.cookie, value).unwrap_or(2))
     }
 }

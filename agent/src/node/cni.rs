@@ -86,6 +86,7 @@ impl<K: Kernel> Node<K> {
             addresses,
             enrolled: false,
             in_doubt: false,
+            former_port_reuse: None,
         });
         pod.labelled = labelled;
         pod.silent_at = Some(now + SILENCE);

@@ -195,6 +195,7 @@ impl<K: Kernel> Node<K> {
             return Ok(());
         };
         self.sync_probe_ports(uid)?;
+        self.reuse_ports(uid);
         self.kernel
             .attach_lookup(netns.cookie, std::os::fd::AsFd::as_fd(&*netns))?;
         self.put_entries(uid)
@@ -328,6 +329,7 @@ impl<K: Kernel> Node<K> {
             });
         }
         self.drop_listeners(uid);
+        self.restore_ports(uid);
         self.save();
     }
 

@@ -100,6 +100,7 @@ impl<K: Kernel> Node<K> {
             // Pinned maps hold this already; those that had to be made anew do not.
             let done = self.put_entries(&uid);
             self.done(done);
+            self.reuse_ports(&uid);
             if let Some(netns) = self.pods.get(&uid).and_then(|p| p.netns.clone()) {
                 let done = self
                     .kernel

@@ -64,6 +64,7 @@ impl Rig {
             add_wait: Duration::from_secs(10),
             exempt: vec!["kube-system".into()],
             runtime: true,
+            port_reuse: PathBuf::new(),
             direct: DirectSettings::default(),
         };
         let now = Instant::now();

@@ -105,6 +105,7 @@ mod tests {
             addresses: vec!["10.0.0.1".parse().unwrap()],
             enrolled: true,
             in_doubt: false,
+            former_port_reuse: Some(2),
         };
         let saved = Saved::new(8, vec![record]);
         save(&path, &saved).unwrap();

@@ -357,6 +357,7 @@ fn options() -> Options {
         add_wait: Duration::from_secs(10),
         exempt: Vec::new(),
         runtime: false,
+        port_reuse: "/proc/sys/net/ipv4/tcp_tw_reuse".into(),
         direct: DirectSettings::default(),
     }
 }

@@ -102,6 +102,44 @@ fn leaving_is_the_reverse_and_the_pod_is_remembered() {
 }
 
 #[test]
+fn ports_are_reused_early_only_in_the_mesh_and_that_is_remembered() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    let cookie = rig.enrolled("web", "10.0.0.1");
+    assert_eq!(rig.node.kernel.port_reuse[&cookie], 1);
+    let saved = rig.saved.clone().unwrap();
+    assert_eq!(saved.pods[0].former_port_reuse, Some(2));
+    let mut out = workload("web", "10.0.0.1");
+    out.protocol = TunnelProtocol::None;
+    rig.workloads(vec![out.clone()]);
+    assert_eq!(rig.node.kernel.port_reuse[&cookie], 2);
+    assert_eq!(rig.saved.unwrap().pods[0].former_port_reuse, None);
+
+    // An agent that takes the pod over keeps what the pod had, and one that finds no word of it sets it.
+    for (before, set) in [(Some(0), None), (None, Some(&1))] {
+        let mut saved = saved.clone();
+        saved.pods[0].former_port_reuse = before;
+        let mut next = Rig::with(Leftover {
+            saved,
+            ..Leftover::default()
+        });
+        assert_eq!(next.node.kernel.port_reuse.get(&cookie), set);
+        next.workloads(vec![out.clone()]);
+        assert_eq!(next.node.kernel.port_reuse[&cookie], before.unwrap_or(2));
+    }
+}
+
+#[test]
+fn a_node_whose_sysctls_cannot_be_written_enrols_all_the_same() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    rig.node.kernel.broken = Some("set_port_reuse");
+    let cookie = rig.enrolled("web", "10.0.0.1");
+    assert!(rig.node.kernel.pods.contains_key(&cookie));
+    assert!(rig.node.ports_said && rig.node.kernel.port_reuse.is_empty());
+}
+
+#[test]
 fn waits_are_bounded_and_say_what_is_missing() {
     let mut rig = Rig::new();
     let (reply, mut unknown) = oneshot::channel();
