@@ -22,6 +22,7 @@ mod answers;
 mod cni;
 mod direct;
 mod enrol;
+mod farewell;
 mod message;
 mod model;
 mod paths;

@@ -62,6 +62,8 @@ pub enum Stage {
     Offered,
     /// In the mesh.
     Enrolled,
+    /// Let go: nothing new is captured, and what was on its way is still served.
+    Leaving,
 }
 
 /// A listener of the tunnel inside the pod: the fd store's entry.
@@ -103,6 +105,8 @@ pub struct Pod {
     pub recover: bool,
     /// When the tunnel was last told.
     pub offered_at: Option<Instant>,
+    /// Until when a pod that was let go is served.
+    pub served_until: Option<Instant>,
     /// Who waits.
     pub waiters: Vec<Waiter>,
     /// Why it could not be let in last time.
@@ -135,6 +139,7 @@ impl Pod {
             listeners: Vec::new(),
             listening: false,
             offered_at: None,
+            served_until: None,
             waiters: Vec::new(),
             last_error: None,
             retry_at: None,

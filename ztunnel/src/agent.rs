@@ -149,7 +149,10 @@ impl Agent {
             .get(&uid)
             .filter(|p| p.netns_cookie == cookie && p.addresses == addresses);
         let pod = match known {
-            Some(pod) => pod,
+            Some(pod) => {
+                pod.renew();
+                pod
+            }
             None => {
                 let pod = Pod::new(uid.clone(), cookie, addresses, self.maker.sockets(netns));
                 if let Some(old) = self.cx.pods.insert(pod.clone()) {

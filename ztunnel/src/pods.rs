@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -14,6 +15,9 @@ use warren_core::address::canonical;
 use warren_core::workload::Uid;
 
 use crate::net::{DeliveryPorts, Sockets};
+
+/// How long a pod counts as new: longer than a handshake that is repeated once.
+const NEW: Duration = Duration::from_secs(3);
 
 /// One pod.
 pub struct Pod {
@@ -29,6 +33,7 @@ pub struct Pod {
     pub netns_cookie: u64,
     listening: Mutex<Listening>,
     gone: CancellationToken,
+    since: Mutex<Instant>,
     live: AtomicUsize,
     emptied: Notify,
     /// Where its connections to destinations outside the mesh come from.
@@ -77,6 +82,7 @@ impl Pod {
             netns_cookie,
             listening: Mutex::default(),
             gone: CancellationToken::new(),
+            since: Mutex::new(Instant::now()),
             live: AtomicUsize::new(0),
             emptied: Notify::new(),
             outside: Mutex::default(),
@@ -98,6 +104,16 @@ impl Pod {
             .stop
             .cancel();
         stop
+    }
+
+    /// Whether it may have sent something before it joined that has yet to arrive.
+    pub fn is_new(&self) -> bool {
+        self.since.lock().elapsed() < NEW
+    }
+
+    /// The agent named it once more: it may have come back.
+    pub fn renew(&self) {
+        *self.since.lock() = Instant::now();
     }
 
     /// Counts a connection.

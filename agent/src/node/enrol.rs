@@ -1,5 +1,5 @@
 //! Letting pods in and out. In: listeners, the tunnel's word, probe ports, lookup program, then the pod's entry, which starts
-//! capture. Out: the reverse. Connections that a pod already has go on either way.
+//! capture. Out: the reverse, with a farewell between. Connections that a pod already has go on either way.
 
 use std::io;
 use std::net::IpAddr;
@@ -42,7 +42,10 @@ impl<K: Kernel> Node<K> {
         let may_try = pod.retry_at.is_none_or(|at| at <= now);
         match (pod.stage, wanted) {
             (Stage::Opening, _) | (Stage::Idle, None | Some(false)) => {}
-            (Stage::Preparing | Stage::Offered | Stage::Enrolled, Some(false)) => {
+            (Stage::Preparing | Stage::Offered, Some(false)) => self.withdraw(uid),
+            (Stage::Enrolled, Some(false)) => self.let_go(uid, now),
+            (Stage::Leaving, Some(true)) if may_try => return self.come_back(uid, now),
+            (Stage::Leaving, _) if pod.served_until.is_none_or(|at| at <= now) => {
                 self.withdraw(uid)
             }
             (Stage::Idle, Some(true)) if may_try => {
@@ -65,7 +68,7 @@ impl<K: Kernel> Node<K> {
     }
 
     /// Makes listeners where there are none, else offers the pod to the tunnel.
-    fn prepare(&mut self, uid: &Uid, now: Instant) {
+    pub(super) fn prepare(&mut self, uid: &Uid, now: Instant) {
         let Some(pod) = self.pods.get_mut(uid) else {
             return;
         };
@@ -176,7 +179,7 @@ impl<K: Kernel> Node<K> {
     }
 
     /// Captures a pod that has listeners.
-    fn enter(&mut self, uid: &Uid, now: Instant) {
+    pub(super) fn enter(&mut self, uid: &Uid, now: Instant) {
         if let Err(error) = self.capture(uid) {
             self.fail(uid, error.to_string(), now);
             return;
@@ -304,6 +307,7 @@ impl<K: Kernel> Node<K> {
             std::mem::take(&mut pod.recover),
         );
         pod.entry = None;
+        pod.served_until = None;
         let ports: Vec<u16> = std::mem::take(&mut pod.probe_ports).into_iter().collect();
         let addresses = pod.record.addresses.clone();
         if was == Stage::Enrolled || enrolled || recover {
@@ -394,5 +398,6 @@ fn needs_tick(pod: &Pod, now: Instant) -> bool {
     !pod.waiters.is_empty()
         || pod.silent_at.is_some_and(|at| at <= now)
         || pod.stage == Stage::Offered
+        || pod.served_until.is_some_and(|at| at <= now)
         || pod.retry_at.is_some_and(|at| at <= now)
 }

@@ -108,6 +108,11 @@ impl<K: Kernel> Node<K> {
                 self.done(done);
             }
         }
+        if !enrolled && let Some(pod) = self.pods.get(&uid) {
+            // An agent that ended in the middle of a farewell left it.
+            let done = self.kernel.detach_lookup(pod.record.cookie);
+            self.done(done);
+        }
         self.reconcile(&uid, now);
     }
 

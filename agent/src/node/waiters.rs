@@ -29,8 +29,10 @@ impl<K: Kernel> Node<K> {
             let late = waiter.deadline <= now;
             let answer = match (wanted, stage) {
                 (Some(true), Stage::Enrolled) => Answer::done(true),
-                (Some(false), Stage::Idle) => Answer::done(false),
-                (None, Stage::Idle) if labelled == Some(false) => Answer::done(false),
+                (Some(false), Stage::Idle | Stage::Leaving) => Answer::done(false),
+                (None, Stage::Idle | Stage::Leaving) if labelled == Some(false) => {
+                    Answer::done(false)
+                }
                 (None, Stage::Enrolled) => Answer::done(true),
                 (None, _) if silent && exempt => Answer::done(false),
                 (None, _) if late => Answer::failed(

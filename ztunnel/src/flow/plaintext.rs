@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use warren_core::Workload;
 use warren_core::address::canonical_socket;
 use warren_core::policy::Connection;
@@ -15,6 +17,10 @@ use crate::context::{Context, PATIENCE};
 use crate::net;
 use crate::pods::Pod;
 use crate::record::{Direction, End, Flag, Info, Open, Party, Security};
+
+/// Looks, [`TURN`] apart, within which the tunnel hears of pods that the agent has let in or go.
+const HEARSAY: u32 = 15;
+const TURN: Duration = Duration::from_millis(20);
 
 /// Handles a connection accepted from the plaintext listener of `pod`.
 pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, client: TcpStream, peer: SocketAddr) {
@@ -35,14 +41,33 @@ pub async fn handle(cx: Arc<Context>, pod: Arc<Pod>, client: TcpStream, peer: So
         return;
     };
     let open = decide(&cx, peer, to, &workload);
-    if let Some(source) = cx.pods.by_ip(peer.ip()) {
+    if let Some(source) = cx.pods.by_ip(peer.ip())
+        && !is_on_the_move(&cx, &source, &pod).await
+    {
         return unexpected(&cx, &pod, &source, open);
     }
-    if open.live().info.verdict.allowed != Some(true) {
+    // One that left the mesh is served for a moment, and has no policy any more.
+    if workload.is_enrolled() && open.live().info.verdict.allowed != Some(true) {
         let reason = open.live().info.verdict.reason.clone();
         return open.finish(End::failed(Flag::Denied, reason));
     }
     carry(&cx, &pod, client, open, peer, to).await;
+}
+
+/// Whether one of two pods has just joined or left, as far as is known within [`HEARSAY`]: the other's word may have been on its way since
+/// before, and counts as one from outside the mesh, which policy decides.
+async fn is_on_the_move(cx: &Context, source: &Pod, destination: &Pod) -> bool {
+    let moves = |pod: &Pod| {
+        let mesh = cx.state.mesh();
+        pod.is_new() || !mesh.workload(&pod.uid).is_some_and(|w| w.is_enrolled())
+    };
+    for _ in 0..HEARSAY {
+        if moves(source) || moves(destination) {
+            return true;
+        }
+        sleep(TURN).await;
+    }
+    false
 }
 
 /// Plaintext from a captured pod of this node: only direct flows are, and the kernel recognises them before they come here.

@@ -88,10 +88,13 @@ fn leaving_is_the_reverse_and_the_pod_is_remembered() {
     out.protocol = TunnelProtocol::None;
     rig.workloads(vec![out]);
     let kernel = &rig.node.kernel;
-    assert!(
-        !kernel.pods.contains_key(&cookie) && kernel.local.is_empty() && kernel.lookups.is_empty()
-    );
-    assert!(kernel.listeners.is_empty());
+    assert!(!kernel.pods.contains_key(&cookie) && kernel.local.is_empty());
+    assert!(!kernel.lookups.is_empty() && !kernel.listeners.is_empty() && rig.told.is_empty());
+    assert!(!rig.saved.as_ref().unwrap().pods[0].enrolled);
+    // What was on its way has arrived by now.
+    rig.pass(Duration::from_secs(3));
+    let kernel = &rig.node.kernel;
+    assert!(kernel.lookups.is_empty() && kernel.listeners.is_empty());
     let place = |action| kernel.journal.iter().position(|a| *a == action).unwrap();
     assert!(place("remove_pod") < place("detach_lookup"));
     assert!(place("detach_lookup") < place("remove_listener"));
@@ -99,6 +102,40 @@ fn leaving_is_the_reverse_and_the_pod_is_remembered() {
     rig.workloads(vec![workload("web", "10.0.0.1")]);
     rig.ready(1, "web");
     assert!(rig.node.kernel.pods.contains_key(&cookie));
+}
+
+#[test]
+fn a_pod_that_comes_back_at_once_was_served_all_the_time() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    let cookie = rig.enrolled("web", "10.0.0.1");
+    rig.node.kernel.journal.clear();
+    let mut out = workload("web", "10.0.0.1");
+    out.protocol = TunnelProtocol::None;
+    rig.workloads(vec![out]);
+    rig.pass(Duration::from_secs(2));
+    rig.workloads(vec![workload("web", "10.0.0.1")]);
+    assert!(
+        rig.node.kernel.pods.contains_key(&cookie) && rig.saved.as_ref().unwrap().pods[0].enrolled
+    );
+    rig.pass(Duration::from_secs(5));
+    assert!(
+        rig.node.kernel.pods.contains_key(&cookie)
+            && matches!(rig.told[..], [ToTunnel::AddPod { .. }])
+    );
+    assert!(!rig.node.kernel.journal.contains(&"remove_listener"));
+    assert!(!rig.node.kernel.journal.contains(&"detach_lookup"));
+}
+
+#[test]
+fn a_pod_that_is_deleted_is_not_waited_for() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    rig.enrolled("web", "10.0.0.1");
+    rig.del(request(Op::Del, "web", "10.0.0.1"));
+    let kernel = &rig.node.kernel;
+    assert!(kernel.lookups.is_empty() && kernel.listeners.is_empty());
+    assert!(matches!(rig.told[..], [ToTunnel::RemovePod { .. }]));
 }
 
 #[test]
