@@ -15,6 +15,9 @@ use warren_api::node::Traffic;
 use warren_hbone::pool::ConnectHead;
 use warren_hbone::{Expect, OpenError, PoolKey, WorkloadCert, tls};
 
+/// Pods count as new until then, and their plaintext as one that was on its way.
+const SETTLED: std::time::Duration = std::time::Duration::from_millis(3_100);
+
 #[test]
 fn an_enrolled_destination_is_never_reached_in_plaintext() {
     in_namespace(|| async {
@@ -107,6 +110,7 @@ fn plaintext_of_a_pod_of_this_node_is_a_missed_direct_flow() {
     in_namespace(|| async {
         let w = World::new().await;
         w.serve("web", WEB, &[(Traffic::Plaintext, 15006)]).await;
+        tokio::time::sleep(SETTLED).await;
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind(addr(SHOPPER, 0)).unwrap();
         let mut s = socket.connect(addr(WEB, 15006)).await.unwrap();
@@ -180,6 +184,7 @@ fn the_tunnels_own_plaintext_is_no_missed_direct_flow() {
         // As a Service that the node knows, but not yet the mesh: its address leads to a pod of the mesh.
         support::ip(&format!("addr add {VIP}/32 dev lo"));
         w.serve("web", VIP, &[(Traffic::Plaintext, 15006)]).await;
+        tokio::time::sleep(SETTLED).await;
         let mut s = w.dial(addr(VIP, 15006)).await;
         assert_reset(&mut s).await;
         w.lines.wait_for(&["flags=UNKNOWN_ADDRESS"]).await;
