@@ -17,7 +17,7 @@ use warren_control::warning::WarningStore;
 use crate::support::model::pod;
 
 /// A source that runs on a directory of its own, and what it reported so far: object to address or port text.
-struct Watched {
+pub struct Watched {
     dir: TempDir,
     warnings: WarningStore,
     batches: mpsc::Receiver<Batch>,
@@ -26,7 +26,7 @@ struct Watched {
 }
 
 impl Watched {
-    async fn start(files: &[(&str, &str)]) -> Self {
+    pub async fn start(files: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().expect("directory");
         for (name, text) in files {
             write(dir.path().join(name), text);
@@ -51,11 +51,11 @@ impl Watched {
         watched
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    async fn take(&mut self, limit: Duration) -> bool {
+    pub async fn take(&mut self, limit: Duration) -> bool {
         let Ok(batch) = tokio::time::timeout(limit, self.batches.recv()).await else {
             return false;
         };
@@ -75,7 +75,7 @@ impl Watched {
     }
 
     /// Waits until the objects are these, as `key=content`.
-    async fn until(&mut self, expected: &[&str]) {
+    pub async fn until(&mut self, expected: &[&str]) {
         let started = Instant::now();
         while self.list() != expected {
             assert!(
@@ -96,14 +96,14 @@ impl Watched {
         assert_eq!(self.list(), expected);
     }
 
-    fn list(&self) -> Vec<String> {
+    pub fn list(&self) -> Vec<String> {
         self.objects
             .iter()
             .map(|(k, v)| format!("{k}={v}"))
             .collect()
     }
 
-    fn warned(&self) -> String {
+    pub fn warned(&self) -> String {
         self.warnings
             .all()
             .iter()
@@ -126,7 +126,7 @@ fn content(object: &Object) -> String {
     }
 }
 
-fn write(path: PathBuf, text: &str) {
+pub fn write(path: PathBuf, text: &str) {
     fs::write(path, text).expect("file");
 }
 
@@ -134,12 +134,12 @@ fn a(ip: &str) -> String {
     pod("shop", "a", "a", ip, 80)
 }
 
-fn b(ip: &str) -> String {
+pub fn b(ip: &str) -> String {
     pod("shop", "b", "b", ip, 80)
 }
 
 const A1: &str = "Pod shop/a=10.0.0.1";
-const B1: &str = "Pod shop/b=10.0.0.2";
+pub const B1: &str = "Pod shop/b=10.0.0.2";
 
 #[tokio::test]
 async fn writes_renames_and_removals() {
@@ -397,49 +397,6 @@ fn only_directories_mean_a_scan() {
     assert_eq!(scanner.read(&paths("a.yaml")).gone, ["a.yaml".into()]);
     fs::remove_dir_all(dir.path().join("sub")).expect("remove");
     assert_eq!(scanner.read(&paths("sub")).gone, ["sub/b.yaml".into()]);
-}
-
-/// A FIFO without a writer, an endless device and a file beyond the limit, each in the place of a good file or beside one.
-#[tokio::test]
-async fn only_regular_files_of_bounded_size_are_read() {
-    use std::os::unix::fs::symlink;
-    use std::process::Command;
-    let fifo = |path: PathBuf| {
-        let made = Command::new("mkfifo").arg(path).status().expect("mkfifo");
-        assert!(made.success());
-    };
-    let text = b("10.0.0.2");
-    let mut w = Watched::start(&[("good.yaml", &text)]).await;
-    w.until(&[B1]).await;
-    fs::remove_file(w.path("good.yaml")).expect("remove");
-    fifo(w.path("new.tmp"));
-    write(w.path("keep.tmp"), &text);
-    fs::rename(w.path("keep.tmp"), w.path("good.yaml")).expect("rename");
-    fs::rename(w.path("new.tmp"), w.path("good.yaml")).expect("rename");
-    symlink("/dev/zero", w.path("zero.yaml")).expect("link");
-    fs::File::create(w.path("large.yaml"))
-        .and_then(|f| f.set_len((64 << 20) + 1))
-        .expect("a sparse file");
-    let _socket = std::os::unix::net::UnixListener::bind(w.path("s.yaml")).expect("bind");
-    write(w.path("z.yaml"), &text.replace("name: b", "name: z"));
-    let z = B1.replace("shop/b", "shop/z");
-    w.until(&[B1, &z]).await;
-    let parts = [
-        "good.yaml:1: cannot be read: it is a named pipe, not a regular file; remove it, or put a regular file in its place",
-        "zero.yaml:1: cannot be read: it is a character device",
-        "large.yaml:1: cannot be read: it has 67108865 bytes, and at most 67108864 are read; divide it",
-        "s.yaml:1: cannot be read: it is a socket",
-    ];
-    let started = Instant::now();
-    while !parts.iter().all(|p| w.warned().contains(p)) {
-        assert!(
-            started.elapsed() < Duration::from_secs(10),
-            "{}",
-            w.warned()
-        );
-        w.take(Duration::from_millis(100)).await;
-    }
-    assert_eq!(w.list(), [B1, &z]);
 }
 
 #[tokio::test]

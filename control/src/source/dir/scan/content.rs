@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Larger files are not read; the objects of ten thousand pods take less than half of it.
+/// Larger files are not read: a cluster's objects may be in as many files as they need.
 pub const MAX_FILE: u64 = 64 << 20;
 
 /// Why a file has no text.
