@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 mod kernel {
+    mod bytes;
     mod choice;
     mod found;
     mod leave;

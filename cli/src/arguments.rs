@@ -74,6 +74,7 @@ pub enum Command {
     /// Shows or changes what the processes log, without restarting them.
     LogLevel {
         /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,warren_api::xds=debug`.
+        #[arg(value_parser = warren_admin::logging::checked)]
         filter: Option<String>,
         /// Only these processes: control, agent, ztunnel or waypoint.
         #[arg(long, value_name = "COMPONENT")]
@@ -146,6 +147,8 @@ mod tests {
             &["warren", "frobnicate"],
             &["warren", "status", "-o", "xml"],
             &["warren", "log-level", "--kernel", "maybe"],
+            &["warren", "log-level", "garbage"],
+            &["warren", "log-level", "warren_api=loud"],
             &["warren", "--run-dir", "/x", "--lab", "y", "status"],
             &["warren", "install", "--set", "replicas"],
             &["warren", "install", "--timeout", "soon"],

@@ -22,6 +22,8 @@ pub use arguments::{Arguments, Command, Format};
 
 /// Something that went well, or did not.
 const FAILURE: u8 = 1;
+/// As for arguments that do not parse.
+const BAD_ARGUMENTS: u8 = 2;
 
 /// Why a command gave up.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,9 @@ pub enum Error {
     /// No process answered.
     #[error("{0}")]
     NoAnswer(String),
+    /// A process says that an argument makes no sense.
+    #[error("{0}")]
+    BadArgument(String),
     /// The mesh was not installed, upgraded or removed.
     #[error(transparent)]
     Install(#[from] install::Error),
@@ -56,6 +61,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             eprintln!("warren: {e}");
             ExitCode::from(match e {
                 Error::Install(e) => e.status(),
+                Error::BadArgument(_) => BAD_ARGUMENTS,
                 _ => FAILURE,
             })
         }

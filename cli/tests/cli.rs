@@ -100,8 +100,8 @@ fn agent() -> Admin {
             }
         })
         .put("/log-level", |level: LogLevel| async move {
-            if level.filter == "loud" {
-                Err(RouteError::bad_request("`loud` is no log filter"))
+            if level.filter == "error" {
+                Err(RouteError::bad_request("`error` is no log filter"))
             } else {
                 Ok(level)
             }
@@ -211,10 +211,23 @@ async fn log_level() {
         "{}",
         out(&output)
     );
-    let output = warren(dir.path(), &["log-level", "loud", "--from", "agent"]).await;
-    assert_eq!(output.status.code(), Some(1));
+    // The filter is one for this program; the process knows better.
+    agent()
+        .serve_unix(&dir.path().join("ztunnel-admin.sock"))
+        .expect("serve");
+    let output = warren(dir.path(), &["log-level", "error"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(out(&output).is_empty(), "{}", out(&output));
     assert!(
-        err(&output).contains("agent: `loud` is no log filter"),
+        err(&output).contains("ztunnel: `error` is no log filter\n"),
+        "{}",
+        err(&output)
+    );
+    let output = warren(dir.path(), &["log-level", "garbage"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(err(&output).lines().count(), 1, "{}", err(&output));
+    assert!(
+        err(&output).contains("`garbage` is no level"),
         "{}",
         err(&output)
     );

@@ -189,16 +189,19 @@ fn from_pod(ctx: &SockAddrContext, config: &Config, pod: &Pod, ip: &Ip, port: u1
     Some(Way::To(own, PORT_OUTBOUND))
 }
 
-/// Loopback, unspecified and link-local addresses never leave for the mesh.
+/// Loopback, unspecified and link-local addresses never leave for the mesh; what is no single host's is for the kernel to refuse.
 #[inline(always)]
 fn stays_local(ip: &Ip) -> bool {
     if ip.is_v4() {
         let host = u32::from_be(ip.words[3]);
-        return host >> 24 == 127 || host >> 16 == 0xa9fe || host == 0;
+        let group = host >> 28 == 0xe || host == u32::MAX;
+        return group || host >> 24 == 127 || host >> 16 == 0xa9fe || host == 0;
     }
     let first = u32::from_be(ip.words[0]);
     let low = ip.words[0] == 0 && ip.words[1] == 0 && ip.words[2] == 0;
-    (low && (ip.words[3] == 0 || ip.words[3] == 1_u32.to_be())) || first >> 22 == 0x3fa
+    (low && (ip.words[3] == 0 || ip.words[3] == 1_u32.to_be()))
+        || first >> 22 == 0x3fa
+        || first >> 24 == 0xff
 }
 
 /// Resolves a Service to one of its backends; Err: it has none.

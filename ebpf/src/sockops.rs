@@ -22,6 +22,7 @@ const TCP_FIN_WAIT2: u32 = 5;
 const TCP_CLOSE: u32 = 7;
 const TCP_CLOSE_WAIT: u32 = 8;
 const TCP_LAST_ACK: u32 = 9;
+const TCP_CLOSING: u32 = 11;
 
 /// The reply that means "the default" to every callback that has one.
 const DEFAULT_REPLY: u32 = u32::MAX;
@@ -120,8 +121,10 @@ fn accepted(ctx: &SockOpsContext) {
 
 #[inline(always)]
 fn state_changed(ctx: &SockOpsContext) {
-    if ctx.arg(1) != TCP_CLOSE {
-        return;
+    match ctx.arg(1) {
+        TCP_FIN_WAIT2 => return half_closed(ctx),
+        TCP_CLOSE => {}
+        _ => return,
     }
     let old_state = ctx.arg(0);
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
@@ -149,6 +152,21 @@ fn state_changed(ctx: &SockOpsContext) {
     }
 }
 
+/// The server has the client's FIN, and its own is still to come. What was received until now is kept, to tell at the end whether
+/// a FIN was among what came after.
+#[inline(always)]
+fn half_closed(ctx: &SockOpsContext) {
+    let sk = sock(ctx.ops);
+    if sk.is_null() {
+        return;
+    }
+    let slot = intent(sk);
+    if !slot.is_null() && unsafe { (*slot).kind } == INTENT_DIRECT_LIVE {
+        let received = field!(ctx.ops, bytes_received);
+        unsafe { (*slot).generation = received };
+    }
+}
+
 /// One end is gone; the entry goes with the last one. The tunnel may ask for the original destination of a connection whose client
 /// has left already, and the client for its peer's name after the tunnel has.
 #[inline(always)]
@@ -173,14 +191,21 @@ fn client_ended(ctx: &SockOpsContext, slot: &mut Intent, ends: &Ends, old_state:
     let _ = FLOW.remove(flow);
     if slot.kind == INTENT_DIRECT_LIVE {
         let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-        report_close(ctx, &flow, cookie, old_state);
+        report_close(ctx, &flow, cookie, old_state, slot.generation);
         let _ = DIRECT_CONN.remove(cookie);
     }
     slot.kind = INTENT_NONE;
 }
 
+/// `half_closed_at`: what was received when the flow entered FIN_WAIT2, if it did.
 #[inline(always)]
-fn report_close(ctx: &SockOpsContext, flow: &FlowKey, cookie: u64, old_state: u32) {
+fn report_close(
+    ctx: &SockOpsContext,
+    flow: &FlowKey,
+    cookie: u64,
+    old_state: u32,
+    half_closed_at: u64,
+) {
     let Some(live) = (unsafe { DIRECT_CONN.get(cookie) }) else {
         return;
     };
@@ -189,12 +214,18 @@ fn report_close(ctx: &SockOpsContext, flow: &FlowKey, cookie: u64, old_state: u3
         return;
     };
     // The sequence space that SYN and FIN took is no payload.
+    let received = field!(ctx.ops, bytes_received);
     let syn = u64::from(old_state != TCP_SYN_SENT);
-    let own_fin = u64::from(matches!(old_state, TCP_FIN_WAIT2 | TCP_LAST_ACK));
-    let peer_fin = u64::from(matches!(
+    let own_fin = u64::from(matches!(
         old_state,
-        TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_FIN_WAIT2
+        TCP_FIN_WAIT2 | TCP_LAST_ACK | TCP_CLOSING
     ));
+    // A socket that its program closed first leaves FIN_WAIT2 before the peer's FIN is there.
+    let peer_fin = u64::from(match old_state {
+        TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_CLOSING => true,
+        TCP_FIN_WAIT2 => received != half_closed_at,
+        _ => false,
+    });
     entry.write(Event {
         kind: EventKind::DirectClose as u32,
         service: live.service,
@@ -208,7 +239,7 @@ fn report_close(ctx: &SockOpsContext, flow: &FlowKey, cookie: u64, old_state: u3
         start_ns: live.start_ns,
         end_ns: unsafe { bpf_ktime_get_ns() },
         bytes_sent: field!(ctx.ops, bytes_acked).saturating_sub(syn + own_fin),
-        bytes_received: field!(ctx.ops, bytes_received).saturating_sub(peer_fin),
+        bytes_received: received.saturating_sub(peer_fin),
         rtt_us: field!(ctx.ops, srtt_us) >> 3,
         old_state,
     });

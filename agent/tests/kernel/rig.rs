@@ -47,6 +47,8 @@ pub struct Rig {
     pub wanted: usize,
     /// Direct flows that ended, the agent's own included.
     pub closed: usize,
+    /// What the clients of those that carried something sent and received.
+    pub carried: Vec<(u64, u64)>,
     /// Trials of direct flows.
     pub trials: usize,
 }
@@ -116,6 +118,7 @@ impl Rig {
             agent_cgroup: world.cgroup("system/agent"),
             tunnel_cgroup: world.cgroup("system/tunnel"),
             closed: 0,
+            carried: Vec::new(),
             trials: 0,
         };
         rig.send(Input::TunnelUp {
@@ -325,6 +328,9 @@ impl Rig {
             self.send(Input::Wanted(vec![event.question]));
         } else if event.kind == EventKind::DirectClose as u32 {
             self.closed += 1;
+            if event.bytes_sent > 0 {
+                self.carried.push((event.bytes_sent, event.bytes_received));
+            }
         }
     }
 }

@@ -260,8 +260,8 @@ impl World {
         )
     }
 
-    /// The shell joins the cgroup before the program makes any socket.
-    fn start(&self, netns: &str, cgroup: &str, program: &str, args: &[&str]) -> Program {
+    /// A Python program with two arguments. The shell joins the cgroup before the program makes any socket.
+    pub fn start(&self, netns: &str, cgroup: &str, program: &str, args: &[&str]) -> Program {
         let procs = self.cgroup(cgroup).join("cgroup.procs");
         let script = r#"echo $$ > "$1"; exec nsenter --net="$2" python3 -c "$3" "$4" "$5""#;
         let mut child = Command::new("sh")

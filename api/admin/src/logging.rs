@@ -110,6 +110,14 @@ pub fn init(filter: &str, format: Format) -> Result<LogHandle, Error> {
     })
 }
 
+/// Takes a filter for a program that only passes it on.
+///
+/// # Errors
+/// It is none.
+pub fn checked(filter: &str) -> Result<String, Error> {
+    parse(filter).map(|_| filter.to_owned())
+}
+
 fn parse(filter: &str) -> Result<EnvFilter, Error> {
     let bad = |problem: String| Error::Filter {
         filter: filter.to_owned(),

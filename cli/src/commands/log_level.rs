@@ -1,5 +1,7 @@
 //! `warren log-level`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use warren_admin::types::LogLevel;
@@ -37,8 +39,22 @@ pub async fn run(
         let level = LogLevel {
             filter: filter.to_owned(),
         };
+        let mut refusals: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for process in &processes {
-            good &= put(place, process, "/log-level", &level).await;
+            match put(place, process, "/log-level", &level).await {
+                Ok(()) => {}
+                Err(Failure::BadRequest(message)) => {
+                    let by = refusals.entry(message).or_default();
+                    by.push(process.to_string());
+                }
+                Err(Failure::Other(line)) => {
+                    eprintln!("warren: {line}");
+                    good = false;
+                }
+            }
+        }
+        if !refusals.is_empty() {
+            return Err(Error::BadArgument(in_one_line(refusals)));
         }
     }
     let answers = ask::all(processes, "/log-level").await;
@@ -63,29 +79,54 @@ pub async fn run(
 async fn switch_kernel(place: &Place, on: bool) -> Result<bool, Error> {
     let mut good = true;
     for process in chosen(place, Some("agent"))? {
-        if put(place, &process, "/kernel-log", &json!({ "on": on })).await {
-            println!("{process}: kernel log {}", if on { "on" } else { "off" });
-        } else {
-            good = false;
+        match put(place, &process, "/kernel-log", &json!({ "on": on })).await {
+            Ok(()) => println!("{process}: kernel log {}", if on { "on" } else { "off" }),
+            Err(Failure::BadRequest(message)) => {
+                return Err(Error::BadArgument(format!("{process}: {message}")));
+            }
+            Err(Failure::Other(line)) => {
+                eprintln!("warren: {line}");
+                good = false;
+            }
         }
     }
     Ok(good)
 }
 
-/// Says on standard error what failed.
-async fn put(place: &Place, process: &Process, endpoint: &str, body: &impl Serialize) -> bool {
-    match Client::unix(&process.socket)
+/// Why a process did not do it.
+enum Failure {
+    /// What was asked for makes no sense to it.
+    BadRequest(String),
+    /// Anything else, in one line.
+    Other(String),
+}
+
+async fn put(
+    place: &Place,
+    process: &Process,
+    endpoint: &str,
+    body: &impl Serialize,
+) -> Result<(), Failure> {
+    let done = Client::unix(&process.socket)
         .put::<_, Value>(endpoint, body)
-        .await
-    {
-        Ok(_) => true,
+        .await;
+    match done {
+        Ok(_) => Ok(()),
+        Err(ClientError::Refused {
+            status, message, ..
+        }) if status.as_u16() == 400 => Err(Failure::BadRequest(message)),
         Err(ClientError::Refused { message, .. }) => {
-            eprintln!("warren: {process}: {message}");
-            false
+            Err(Failure::Other(format!("{process}: {message}")))
         }
-        Err(error) => {
-            eprintln!("warren: {}", ask::explain(place, process, &error));
-            false
-        }
+        Err(error) => Err(Failure::Other(ask::explain(place, process, &error))),
     }
+}
+
+/// Processes of one version say the same: it is told once.
+fn in_one_line(refusals: BTreeMap<String, Vec<String>>) -> String {
+    let lines: Vec<_> = refusals
+        .into_iter()
+        .map(|(message, by)| format!("{}: {message}", by.join(", ")))
+        .collect();
+    lines.join("; ")
 }

@@ -17,7 +17,7 @@ use warren_control::warning::WarningStore;
 use crate::support::model::pod;
 
 /// A source that runs on a directory of its own, and what it reported so far: object to address or port text.
-struct Watched {
+pub struct Watched {
     dir: TempDir,
     warnings: WarningStore,
     batches: mpsc::Receiver<Batch>,
@@ -26,7 +26,7 @@ struct Watched {
 }
 
 impl Watched {
-    async fn start(files: &[(&str, &str)]) -> Self {
+    pub async fn start(files: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().expect("directory");
         for (name, text) in files {
             write(dir.path().join(name), text);
@@ -51,11 +51,11 @@ impl Watched {
         watched
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    async fn take(&mut self, limit: Duration) -> bool {
+    pub async fn take(&mut self, limit: Duration) -> bool {
         let Ok(batch) = tokio::time::timeout(limit, self.batches.recv()).await else {
             return false;
         };
@@ -75,7 +75,7 @@ impl Watched {
     }
 
     /// Waits until the objects are these, as `key=content`.
-    async fn until(&mut self, expected: &[&str]) {
+    pub async fn until(&mut self, expected: &[&str]) {
         let started = Instant::now();
         while self.list() != expected {
             assert!(
@@ -96,14 +96,14 @@ impl Watched {
         assert_eq!(self.list(), expected);
     }
 
-    fn list(&self) -> Vec<String> {
+    pub fn list(&self) -> Vec<String> {
         self.objects
             .iter()
             .map(|(k, v)| format!("{k}={v}"))
             .collect()
     }
 
-    fn warned(&self) -> String {
+    pub fn warned(&self) -> String {
         self.warnings
             .all()
             .iter()
@@ -126,7 +126,7 @@ fn content(object: &Object) -> String {
     }
 }
 
-fn write(path: PathBuf, text: &str) {
+pub fn write(path: PathBuf, text: &str) {
     fs::write(path, text).expect("file");
 }
 
@@ -134,12 +134,12 @@ fn a(ip: &str) -> String {
     pod("shop", "a", "a", ip, 80)
 }
 
-fn b(ip: &str) -> String {
+pub fn b(ip: &str) -> String {
     pod("shop", "b", "b", ip, 80)
 }
 
 const A1: &str = "Pod shop/a=10.0.0.1";
-const B1: &str = "Pod shop/b=10.0.0.2";
+pub const B1: &str = "Pod shop/b=10.0.0.2";
 
 #[tokio::test]
 async fn writes_renames_and_removals() {

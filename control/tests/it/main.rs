@@ -8,6 +8,7 @@ mod admission_server;
 mod ca;
 mod ca_given;
 mod dir;
+mod dir_special;
 mod garbage;
 mod gateway_status;
 mod index_pods;

@@ -286,7 +286,7 @@ pub struct Intent {
     pub service: u32,
     /// `INTENT_*`.
     pub kind: u32,
-    /// Generation of the verdict.
+    /// Generation of the verdict; of `INTENT_DIRECT_LIVE` from FIN_WAIT2 on, the bytes received until then.
     pub generation: u64,
 }
 

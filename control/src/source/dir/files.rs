@@ -57,7 +57,10 @@ impl Files {
                     let warning = Warning::file(
                         at,
                         format!("cannot be read: {e}"),
-                        "correct it; the objects read from it before stay in force",
+                        format!(
+                            "{}; the objects read from it before stay in force",
+                            e.next_step()
+                        ),
                     );
                     self.own_warnings.insert(file, vec![warning]);
                 }

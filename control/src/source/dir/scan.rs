@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Larger files are not read.
-const MAX_FILE: u64 = 512 << 20;
+mod content;
+
+pub use content::{MAX_FILE, Unreadable, read};
 
 /// What changed on disk, by path relative to the directory.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// New or changed files with their text, or why they could not be read.
-    pub read: Vec<(Arc<str>, Result<String, String>)>,
+    pub read: Vec<(Arc<str>, Result<String, Unreadable>)>,
     /// Files that are gone.
     pub gone: Vec<Arc<str>>,
     /// Files were left alone since they may still be being written; a scan in a second reads them.
@@ -100,7 +101,7 @@ impl Scanner {
     fn visit(&mut self, path: &Path, always: bool, outcome: &mut Outcome) {
         let Some(name) = self.name(path) else { return };
         match fs::metadata(path) {
-            Ok(meta) => {
+            Ok(meta) if !meta.is_dir() => {
                 let stamp = (
                     meta.dev(),
                     meta.ino(),
@@ -117,15 +118,18 @@ impl Scanner {
                     return;
                 }
                 if self.seen.insert(name.clone(), stamp) != Some(stamp) || always {
-                    outcome.read.push((name, text(path, meta.len())));
+                    outcome.read.push((name, read(path)));
                 }
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                outcome.read.push((name, Err(e.into())));
+            }
+            // Nothing is there, or a directory, in which a scan looks.
+            _ => {
                 if self.seen.remove(&name).is_some() {
                     outcome.gone.push(name);
                 }
             }
-            Err(e) => outcome.read.push((name, Err(e.to_string()))),
         }
     }
 
@@ -138,13 +142,6 @@ impl Scanner {
 fn is_fresh(meta: &fs::Metadata) -> bool {
     let age = meta.modified().ok().and_then(|m| m.elapsed().ok());
     age.is_some_and(|a| a < Duration::from_secs(1))
-}
-
-fn text(path: &Path, length: u64) -> Result<String, String> {
-    if length > MAX_FILE {
-        return Err(format!("the file has {length} bytes, more than {MAX_FILE}"));
-    }
-    fs::read_to_string(path).map_err(|e| e.to_string())
 }
 
 fn list(dir: &Path, below: usize, found: &mut BTreeSet<PathBuf>) -> io::Result<()> {
