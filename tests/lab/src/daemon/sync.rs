@@ -23,10 +23,11 @@ impl Daemon {
             let Some(Some((revision, views))) = pending else {
                 return;
             };
-            self.zone.set(Zone::of(&views));
+            // Before its name is known: a first SYN that no rule meets keeps its connection from the Service for good.
             if self.options.kube_proxy {
                 self.load_rules(&views, &mut loaded);
             }
+            self.zone.set(Zone::of(&views));
             let written = self.write_slices(&views, revision);
             if let Err(error) = written {
                 self.log(&format!("cannot write EndpointSlices: {error:#}"));

@@ -194,7 +194,7 @@ fn named(world: &World, done: &Done) -> Result<()> {
     for line in [
         "mixed.yaml:9: malformed",
         "mixed.yaml:11: authorizationpolicy/misspelt in shop: ",
-        "mixed.yaml:19: serviceaccount/Behind in shop: ",
+        "mixed.yaml:21: serviceaccount/Behind in shop: ",
     ] {
         ensure!(done.stderr.contains(line), "no {line:?}: {done}");
     }
@@ -204,7 +204,7 @@ fn named(world: &World, done: &Done) -> Result<()> {
     );
     eventually(Duration::from_secs(5), || {
         let shown = world.lab.warren(&["status"])?.ok()?;
-        for place in ["mixed.yaml:9", "mixed.yaml:11", "mixed.yaml:19"] {
+        for place in ["mixed.yaml:9", "mixed.yaml:11", "mixed.yaml:21"] {
             ensure!(
                 shown.contains(place),
                 "`warren status` does not name {place}: {shown}"
