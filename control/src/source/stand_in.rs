@@ -1,6 +1,6 @@
-//! What stands in for a policy that cannot be read and of which no earlier version is known: it closes what the policy may
-//! cover. An ALLOW is present and matches nothing; a DENY matches everything; a PeerAuthentication is STRICT. What only
-//! reports has none.
+//! What stands in for a policy that cannot be read and of which no earlier version is known: it closes the workloads or Services
+//! that the policy names. An ALLOW is present and matches nothing; a DENY matches everything; a PeerAuthentication is STRICT.
+//! What only reports has none; nor has what names nobody, since one bad object must not take a namespace or the mesh down.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -23,7 +23,7 @@ pub struct StandIn {
     pub effect: String,
 }
 
-/// The stand-in of a document that was refused; None for kinds that close nothing, and for what only reports.
+/// The stand-in of a document that was refused; None for kinds that close nothing, for what only reports, and for what names nobody.
 pub fn of(kind: Kind, meta: Meta, value: &Value) -> Option<StandIn> {
     match kind {
         Kind::AuthorizationPolicy => authorization(meta, value),
@@ -32,9 +32,8 @@ pub fn of(kind: Kind, meta: Meta, value: &Value) -> Option<StandIn> {
     }
 }
 
-/// Which destinations the document covers, as far as that can be read.
+/// Which destinations the document names.
 enum Scope {
-    Wide,
     Pods(Labels),
     Services(Vec<TargetReference>),
 }
@@ -48,8 +47,8 @@ fn authorization(meta: Meta, value: &Value) -> Option<StandIn> {
         Some("AUDIT") => return None,
         action => action == Some("DENY"),
     };
-    let scope = scope(value);
-    let covered = covered(&scope, &meta);
+    let scope = scope(value)?;
+    let covered = covered(&scope);
     let (action, rules, effect) = match deny {
         true => (
             Action::Deny,
@@ -63,7 +62,6 @@ fn authorization(meta: Meta, value: &Value) -> Option<StandIn> {
         ),
     };
     let (selector, target_refs) = match scope {
-        Scope::Wide => (None, None),
         Scope::Pods(match_labels) => (Some(WorkloadSelector { match_labels }), None),
         Scope::Services(targets) => (None, Some(targets)),
     };
@@ -81,14 +79,13 @@ fn peer(meta: Meta, value: &Value) -> Option<StandIn> {
     if never_strict(value) {
         return None;
     }
-    let scope = scope(value);
-    let effect = format!("plaintext to {} is refused", covered(&scope, &meta));
-    let selector = match scope {
-        Scope::Pods(match_labels) => Some(WorkloadSelector { match_labels }),
-        Scope::Wide | Scope::Services(_) => None,
+    let scope = scope(value)?;
+    let effect = format!("plaintext to {} is refused", covered(&scope));
+    let Scope::Pods(match_labels) = scope else {
+        return None;
     };
     let spec = PeerAuthenticationSpec {
-        selector,
+        selector: Some(WorkloadSelector { match_labels }),
         mtls: Some(MutualTls { mode: Mode::Strict }),
         port_level_mtls: None,
     };
@@ -110,15 +107,13 @@ fn never_strict(value: &Value) -> bool {
     unknown::fields(given, &known).is_empty() && modes.all(|m| m.mode != Mode::Strict)
 }
 
-/// What is not exactly a selector or targetRefs of Services counts as unreadable: the namespace.
-fn scope(value: &Value) -> Scope {
-    let Some(spec) = value.get("spec").and_then(Value::as_object) else {
-        return Scope::Wide;
-    };
+/// None where there is not exactly a selector or targetRefs of Services that can be read.
+fn scope(value: &Value) -> Option<Scope> {
+    let spec = value.get("spec")?.as_object()?;
     match (spec.get("selector"), spec.get("targetRefs")) {
-        (Some(selector), None) => selected(selector).map_or(Scope::Wide, Scope::Pods),
-        (None, Some(targets)) => targeted(targets).map_or(Scope::Wide, Scope::Services),
-        _ => Scope::Wide,
+        (Some(selector), None) => selected(selector).map(Scope::Pods),
+        (None, Some(targets)) => targeted(targets).map(Scope::Services),
+        _ => None,
     }
 }
 
@@ -142,12 +137,8 @@ fn targeted(targets: &Value) -> Option<Vec<TargetReference>> {
     targets.filter(|t| !t.is_empty())
 }
 
-fn covered(scope: &Scope, meta: &Meta) -> String {
-    let namespace = &meta.id.namespace;
+fn covered(scope: &Scope) -> String {
     match scope {
-        Scope::Wide => {
-            format!("namespace {namespace} (the whole mesh, if that is the root namespace)")
-        }
         Scope::Pods(labels) => {
             let pairs: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
             format!("pods labelled {}", pairs.join(","))

@@ -47,10 +47,9 @@ async fn shows_what_the_controller_knows() {
     let services: Vec<ServiceView> = c.get("/services").await;
     assert_eq!((services.len(), services[0].endpoints), (1, Some(1)));
     let policies: Vec<PolicyView> = c.get("/policies").await;
-    // The bad one is an ALLOW that cannot be read: it is present.
     assert_eq!(
         (policies.len(), policies[0].scope.as_str()),
-        (2, "namespace")
+        (1, "namespace")
     );
     let certs: Vec<CertView> = c.get("/certs").await;
     assert_eq!((certs.len(), certs[0].state.as_str()), (1, "root"));
@@ -60,7 +59,7 @@ async fn shows_what_the_controller_knows() {
     for name in [
         "warren_control_published{resource=\"workload\"} 1",
         "warren_control_object_warnings 2",
-        "warren_control_events_total 5",
+        "warren_control_events_total 4",
         "process_resident_memory_bytes",
     ] {
         assert!(metrics.contains(name), "{name}: {metrics}");

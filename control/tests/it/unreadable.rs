@@ -1,4 +1,4 @@
-//! Policies that cannot be read and never could: what they may cover is closed, by either source.
+//! Policies that cannot be read and never could: whom they name is closed, by either source; what names nobody takes nothing down.
 
 use std::fs;
 use std::time::Duration;
@@ -51,11 +51,7 @@ fn cases() -> Vec<(String, &'static [usize], &'static str)> {
         "namespace: shop, annotations: {warren.dev/dry-run: perhaps}",
     );
     vec![
-        (
-            shop(BAD),
-            &[3],
-            "counts as an ALLOW that matches nothing, for namespace shop",
-        ),
+        (shop(BAD), &[0, 1, 2, 3], "it has no effect"),
         (
             shop(&format!("{web}, {BAD}")),
             &[2, 3],
@@ -68,23 +64,23 @@ fn cases() -> Vec<(String, &'static [usize], &'static str)> {
         ),
         (
             shop("selector: {matchLables: {app: web}}, rules: [{}]"),
-            &[3],
-            "namespace shop",
+            &[0, 1, 2, 3],
+            "it has no effect",
         ),
         (
             shop("selector: {matchLabels: {app: 7}}, rules: [{}]"),
-            &[3],
-            "namespace shop",
+            &[0, 1, 2, 3],
+            "it has no effect",
         ),
         (
             shop(&format!("{web}, {target}, rules: [{{}}]")),
-            &[3],
-            "namespace shop",
+            &[0, 1, 2, 3],
+            "it has no effect",
         ),
         (
             shop("targetRefs: [{knd: Service, name: web}], rules: [{}]"),
-            &[3],
-            "namespace shop",
+            &[0, 1, 2, 3],
+            "it has no effect",
         ),
         (
             shop(&format!("action: PERMIT, {web}, rules: [{{}}]")),
@@ -108,8 +104,8 @@ fn cases() -> Vec<(String, &'static [usize], &'static str)> {
         ),
         (
             policy("warren-system", "p", BAD),
-            &[],
-            "the whole mesh, if that is the root namespace",
+            &[0, 1, 2, 3],
+            "it has no effect",
         ),
         (perhaps, &[2, 3], "app=web"),
         (dry, &[0, 1, 2, 3], "it has no effect"),
@@ -129,8 +125,8 @@ fn cases() -> Vec<(String, &'static [usize], &'static str)> {
         ),
         (
             peer("shop", "p", "mtls: {mode: PERMISSIVE, more: 1}"),
-            &[3],
-            "plaintext to namespace shop",
+            &[0, 1, 2, 3],
+            "it has no effect",
         ),
         (
             peer(
@@ -235,7 +231,8 @@ async fn an_api_server_with_a_policy_that_cannot_be_read() {
 async fn an_allow_beside_it() {
     for (action, expected) in [("ALLOW", true), ("DENY", false)] {
         let mut world = base();
-        let bad = policy("shop", "p", &format!("action: {action}, {BAD}"));
+        let named = format!("action: {action}, selector: {{matchLabels: {{app: web}}}}, {BAD}");
+        let bad = policy("shop", "p", &named);
         let good = policy(
             "shop",
             "q",
@@ -256,7 +253,8 @@ async fn an_allow_beside_it() {
 async fn it_gives_way_to_what_can_be_read() {
     let spec = |rest: &str| policy("shop", "p", rest);
     let mut world = base();
-    let mut dir = Dir::start(&[("b.yaml", &spec(BAD))]);
+    let web = format!("selector: {{matchLabels: {{app: web}}}}, {BAD}");
+    let mut dir = Dir::start(&[("b.yaml", &spec(&web))]);
     let open = |world: &World| allowed(world, "shop/web", "", 8080);
     next(&mut dir.batches, &mut world).await;
     assert!(!open(&world));

@@ -71,7 +71,7 @@ The controller writes the condition `Accepted`:
 | --- | --- | --- |
 | `True` | `Accepted` | In force as written. |
 | `True` | `PartlyInEffect` | In force, but for what the message names. |
-| `False` | `Invalid` | It cannot be read; the message says why, and what is in force instead: a good version that was there before, until the controller restarts; else something that [closes](../concepts.md#the-order-in-which-policies-decide) what it may cover. |
+| `False` | `Invalid` | It cannot be read; the message says why, and what is in force instead: a good version that was there before, until the controller restarts; else something that [closes](../concepts.md#the-order-in-which-policies-decide) whom it names, or nothing. |
 
 The same is in `warren status` and in the controller's log.
 
