@@ -86,9 +86,10 @@ impl Up {
             if ready!(self.poll_send(tunnel, moved, cx)).is_err() {
                 return Poll::Ready(());
             }
-            // Nothing more will come: an end, an error and an empty socket are all the same.
-            let _ = self.poll_fill(local, cx);
+            let more = self.poll_fill(local, cx);
             if self.buf.is_empty() {
+                // An end or an error comes for certain, but where a write met the error it may not have been seen here yet.
+                ready!(more.map(drop));
                 return tunnel.poll_sent(cx);
             }
         }
