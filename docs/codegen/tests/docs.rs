@@ -23,8 +23,10 @@ const FOREIGN: &[&str] = &[
     "since",
     "wait",
     "cluster",
+    "cluster-smoke",
     "dir",
     "keep",
+    "no-cluster",
     "only",
     "foo-bar",
 ];

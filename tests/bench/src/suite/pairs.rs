@@ -32,8 +32,8 @@ impl Plan {
                 quick,
             },
             false => Self {
-                pairs: 25,
-                latency_pairs: 40,
+                pairs: 15,
+                latency_pairs: 25,
                 paced_seconds: 4,
                 seconds: 1.0,
                 quick,
