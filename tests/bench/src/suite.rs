@@ -38,6 +38,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
         .or_else(|| own.parent().map(Path::to_owned))
         .unwrap_or_default();
     let out = args.out.clone().unwrap_or_else(|| docs(&own));
+    // Now, not after minutes of measuring.
+    std::fs::create_dir_all(&out)
+        .with_context(|| format!("cannot make the folder {}", out.display()))?;
     let mut results = Results {
         machine: Machine::here(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
