@@ -2,12 +2,13 @@
 //! after which pods may come before the controller does.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use warren_core::Workload;
+
+use super::store;
 
 /// Version of the file.
 const VERSION: u32 = 1;
@@ -53,25 +54,10 @@ impl Namespaces {
 
 /// Reads the file; nothing is remembered where there is none, or none that can be used (which is logged).
 pub fn load(path: &Path) -> Namespaces {
-    let data = match fs::read(path) {
-        Ok(data) => data,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Namespaces::default(),
-        Err(error) => {
-            tracing::error!(%error, path = %path.display(), "the remembered namespaces cannot be read");
-            return Namespaces::default();
-        }
-    };
-    match serde_json::from_slice::<Content>(&data) {
-        Ok(content) if content.version == VERSION => Namespaces(content.namespaces),
-        Ok(content) => {
-            tracing::error!(version = content.version, path = %path.display(), "the remembered namespaces are of another version");
-            Namespaces::default()
-        }
-        Err(error) => {
-            tracing::error!(%error, path = %path.display(), "the remembered namespaces are damaged");
-            Namespaces::default()
-        }
-    }
+    let content = store::read(path, "namespaces", VERSION, |c: &Content| c.version);
+    content
+        .map(|c| Namespaces(c.namespaces))
+        .unwrap_or_default()
 }
 
 /// Writes the file.
@@ -83,11 +69,13 @@ pub fn save(path: &Path, namespaces: &Namespaces) -> io::Result<()> {
         version: VERSION,
         namespaces: namespaces.0.clone(),
     };
-    super::store::replace(path, &serde_json::to_vec_pretty(&content)?)
+    store::replace(path, &serde_json::to_vec_pretty(&content)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use warren_core::workload::TunnelProtocol;
 

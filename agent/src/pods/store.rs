@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Record;
@@ -42,23 +43,34 @@ impl Default for Saved {
 
 /// Reads the file; an empty content where there is none, or none that can be used (which is logged).
 pub fn load(path: &Path) -> Saved {
+    read(path, "pods", VERSION, |saved: &Saved| saved.version).unwrap_or_default()
+}
+
+/// Reads a file of remembered `things`; None where there is none, or none of this version that can be used (which is logged).
+pub(super) fn read<T: DeserializeOwned>(
+    path: &Path,
+    things: &str,
+    version: u32,
+    version_of: fn(&T) -> u32,
+) -> Option<T> {
     let data = match fs::read(path) {
         Ok(data) => data,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Saved::default(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
-            tracing::error!(%error, path = %path.display(), "the remembered pods cannot be read");
-            return Saved::default();
+            tracing::error!(%error, path = %path.display(), "the remembered {things} cannot be read");
+            return None;
         }
     };
-    match serde_json::from_slice::<Saved>(&data) {
-        Ok(saved) if saved.version == VERSION => saved,
-        Ok(saved) => {
-            tracing::error!(version = saved.version, path = %path.display(), "the remembered pods are of another version");
-            Saved::default()
+    match serde_json::from_slice(&data) {
+        Ok(content) if version_of(&content) == version => Some(content),
+        Ok(content) => {
+            let version = version_of(&content);
+            tracing::error!(version, path = %path.display(), "the remembered {things} are of another version");
+            None
         }
         Err(error) => {
-            tracing::error!(%error, path = %path.display(), "the remembered pods are damaged");
-            Saved::default()
+            tracing::error!(%error, path = %path.display(), "the remembered {things} are damaged");
+            None
         }
     }
 }
