@@ -49,16 +49,21 @@ pub fn command(args: &SmokeArgs, name: Option<&str>) -> Result<ExitCode> {
         began.elapsed().as_secs_f64()
     ));
     tried(&mut tally, args, &layout);
-    if args.stay {
+    Ok(end(tally, &layout, args.stay))
+}
+
+/// Takes the cluster down, unless it is to stay, and counts.
+pub(crate) fn end(mut tally: Tally, layout: &Layout, stay: bool) -> ExitCode {
+    if stay {
         out::line(format_args!(
             "export KUBECONFIG={}",
             layout.kubeconfig().display()
         ));
     } else {
         interrupt::forget();
-        tally.step("down leaves nothing", || down(&layout));
+        tally.step("down leaves nothing", || down(layout));
     }
-    Ok(tally.end())
+    tally.end()
 }
 
 fn tried(tally: &mut Tally, args: &SmokeArgs, layout: &Layout) {
@@ -160,7 +165,7 @@ pub(crate) fn load_workload(layout: &Layout) -> Result<()> {
 }
 
 /// Takes a cluster down and looks for remains.
-pub(crate) fn down(layout: &Layout) -> Result<()> {
+fn down(layout: &Layout) -> Result<()> {
     remove::remove(layout)?;
     let left = remove::remains(layout);
     ensure!(left.is_empty(), "left: {}", left.join(", "));

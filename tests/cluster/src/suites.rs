@@ -10,7 +10,7 @@ use crate::kubectl::Kubectl;
 use crate::layout::Layout;
 use crate::plan::Cni;
 use crate::tally::Tally;
-use crate::{binaries, interrupt, mesh, out, smoke};
+use crate::{binaries, interrupt, mesh, smoke};
 
 mod cni;
 mod drain;
@@ -169,16 +169,7 @@ pub fn command(args: &SuitesArgs, name: Option<&str>) -> Result<ExitCode> {
             tally.measured(suite.name, || (suite.run)(&world));
         }
     }
-    if args.stay {
-        out::line(format_args!(
-            "export KUBECONFIG={}",
-            layout.kubeconfig().display()
-        ));
-    } else {
-        interrupt::forget();
-        tally.step("down leaves nothing", || smoke::down(&layout));
-    }
-    Ok(tally.end())
+    Ok(smoke::end(tally, &layout, args.stay))
 }
 
 fn is_up(kubectl: &Kubectl) -> bool {

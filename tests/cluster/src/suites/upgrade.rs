@@ -2,34 +2,21 @@
 
 use anyhow::{Result, ensure};
 
-use super::load::{self, Load};
+use super::load::{self, Counts, Load};
 use super::world::{Namespace, World};
 use crate::mesh::SYSTEM;
 
 pub(super) fn agents(world: &World) -> Result<String> {
-    let space = world.strict("agents")?;
-    let [fresh, kept] = loads(&space)?;
-    let mut others = None;
-    let counts = fresh.during(|| {
-        others = Some(kept.during(|| world.restart(SYSTEM, "daemonset/warren-agent"))?);
-        Ok(())
-    })?;
-    let told = load::none_failed(&counts)?;
-    let kept = load::none_failed(&others.unwrap_or_default())?;
+    let [fresh, kept] = under_load(world, "agents", "daemonset/warren-agent")?;
+    let told = load::none_failed(&fresh)?;
+    let kept = load::none_failed(&kept)?;
     Ok(format!("{told}; {kept}"))
 }
 
 /// What the kernel carries does not notice. What the old tunnel carries has its drain time to end; what is new waits for the next tunnel.
 pub(super) fn tunnels(world: &World) -> Result<String> {
-    let space = world.strict("tunnels")?;
-    let [fresh, kept] = loads(&space)?;
-    let mut others = None;
-    let counts = fresh.during(|| {
-        others = Some(kept.during(|| world.restart(SYSTEM, "daemonset/warren-ztunnel"))?);
-        Ok(())
-    })?;
-    let told = load::none_failed(&counts)?;
-    let kept = others.unwrap_or_default();
+    let [fresh, kept] = under_load(world, "tunnels", "daemonset/warren-ztunnel")?;
+    let told = load::none_failed(&fresh)?;
     let direct = &kept["direct, one connection"];
     ensure!(
         direct.failed == 0,
@@ -43,6 +30,18 @@ pub(super) fn tunnels(world: &World) -> Result<String> {
         load::told(&kept)
     );
     Ok(format!("{told}; {}", load::told(&kept)))
+}
+
+/// Restarts a part of the mesh while new connections, and kept ones, are used: what came of them.
+fn under_load(world: &World, name: &'static str, part: &str) -> Result<[Counts; 2]> {
+    let space = world.strict(name)?;
+    let [fresh, kept] = loads(&space)?;
+    let mut others = Counts::default();
+    let counts = fresh.during(|| {
+        others = kept.during(|| world.restart(SYSTEM, part))?;
+        Ok(())
+    })?;
+    Ok([counts, others])
 }
 
 /// A client on node a of servers on both.
