@@ -229,11 +229,7 @@ impl Lab {
             .context("the server has no address")
     }
 
-    /// Address and port of a server.
-    ///
-    /// # Errors
-    /// Never for a lab that is up.
-    pub fn target(&self, side: Side, server: Server) -> Result<String> {
+    fn target(&self, side: Side, server: Server) -> Result<String> {
         Ok(std::net::SocketAddr::new(self.ip(side, server)?, PORT).to_string())
     }
 

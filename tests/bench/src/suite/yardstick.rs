@@ -111,7 +111,7 @@ struct Proxies {
     entry: String,
     running: Vec<Child>,
     /// Their settings and certificate.
-    _files: TempDir,
+    files: TempDir,
 }
 
 impl Proxies {
@@ -126,7 +126,7 @@ impl Proxies {
         let mut proxies = Self {
             entry: SocketAddr::new(client, ENTRY).to_string(),
             running: Vec::new(),
-            _files: files,
+            files,
         };
         let exit = SocketAddr::new(far, EXIT);
         let ends = [
@@ -142,7 +142,7 @@ impl Proxies {
             ),
         ];
         for (pod, bind, server) in ends {
-            let path = proxies._files.path().join(format!("{pod}.cfg"));
+            let path = proxies.files.path().join(format!("{pod}.cfg"));
             fs::write(&path, settings(&bind, &server))?;
             let argv = ["haproxy", "-db", "-f", &path.to_string_lossy()];
             proxies.running.push(lab.start(Side::Plain, pod, &argv)?);
