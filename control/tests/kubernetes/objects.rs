@@ -143,24 +143,28 @@ async fn a_policy_that_never_could_be_read_closes_what_it_covers() {
     let (api, client) = ApiServer::installed(&[]).await;
     let policy = |action: &str, block: &str| {
         format!(
-            "{{apiVersion: warren.dev/v1alpha1, kind: AuthorizationPolicy, metadata: {{name: p, namespace: shop}}, spec: {{action: {action}, rules: [{{from: [{{source: {{ipBlocks: [{block}]}}}}]}}]}}}}"
+            "{{apiVersion: warren.dev/v1alpha1, kind: AuthorizationPolicy, metadata: {{name: p, namespace: shop}}, spec: {{selector: {{matchLabels: {{app: web}}}}, action: {action}, rules: [{{from: [{{source: {{ipBlocks: [{block}]}}}}]}}]}}}}"
         )
     };
     let web = pod("shop", "web-1", "web", "a", "10.0.0.1");
     let bad = policy("ALLOW", "nonsense");
+    // One that names nobody would close a whole namespace: it closes nothing, and says so.
+    let wide = "\n---\n{apiVersion: warren.dev/v1alpha1, kind: AuthorizationPolicy, metadata: {name: wide, namespace: shop}, spec: {rules: [{from: [{source: {ipBlocks: [nonsense]}}]}]}}";
     apply(
         &client,
-        &[namespace("shop"), node("a"), web, bad.clone()].concat(),
+        &[namespace("shop"), node("a"), web, bad.clone(), wide.into()].concat(),
     )
     .await;
     let c = Controller::start(&api, api.port, &[]).await;
     assert_eq!(c.policies().await, ["shop/p"]);
+    assert_eq!(c.warns("until then it has no effect").await.name, "wide");
+    delete(&client, wide).await;
     let warning = c.warns("counts as an ALLOW that matches nothing").await;
     assert_eq!(
         (&*warning.kind, &*warning.name),
         ("AuthorizationPolicy", "p")
     );
-    let said = "until then it counts as an ALLOW that matches nothing, for namespace shop";
+    let said = "until then it counts as an ALLOW that matches nothing, for pods labelled app=web";
     eventually("its condition", async || {
         let object = get(&client, &bad).await;
         let message = object.pointer("/status/conditions/0/message")?.as_str()?;
