@@ -8,10 +8,10 @@ use aya_ebpf::helpers::{
 use aya_ebpf::programs::SockAddrContext;
 use aya_log_ebpf::info;
 use warren_abi::{
-    Backend, BackendKey, CONFIG_DIRECT, CONFIG_LOG, CONN_ORIGINAL, Config, Conn, Counter, Event,
-    EventKind, INTENT_CAPTURE, INTENT_DIRECT, INTENT_PROBE, INTENT_SELF, Intent, Ip, POD_NO_DIRECT,
-    PORT_OUTBOUND, Pod, ProbePort, SERVICE_KEEP_VIP, SERVICE_REFUSE, ServiceAddr, VERDICT_DIRECT,
-    VERDICT_PENDING, Verdict, VerdictKey,
+    ANY_OTHER_PORT, Backend, BackendKey, CONFIG_DIRECT, CONFIG_LOG, CONN_ORIGINAL, Config, Conn,
+    Counter, Event, EventKind, INTENT_CAPTURE, INTENT_DIRECT, INTENT_PROBE, INTENT_SELF, Intent,
+    Ip, POD_NO_DIRECT, PORT_OUTBOUND, Pod, ProbePort, SERVICE_KEEP_VIP, SERVICE_REFUSE,
+    ServiceAddr, ServiceEntry, VERDICT_DIRECT, VERDICT_PENDING, Verdict, VerdictKey,
 };
 
 use crate::context::{
@@ -204,7 +204,7 @@ fn stays_local(ip: &Ip) -> bool {
         || first >> 24 == 0xff
 }
 
-/// Resolves a Service to one of its backends; Err: it has none.
+/// Resolves a Service to one of its backends; Err: it has none, or no such port.
 #[inline(always)]
 fn choose(ip: &Ip, port: u16) -> Result<Target, ()> {
     let asked = Target {
@@ -212,13 +212,8 @@ fn choose(ip: &Ip, port: u16) -> Result<Target, ()> {
         port,
         service: 0,
     };
-    let service = ServiceAddr {
-        ip: *ip,
-        port,
-        reserved: 0,
-    };
     // What is not known here keeps its address: the tunnel chooses.
-    let Some(entry) = read_or_none(&SERVICE, &service) else {
+    let Some(entry) = service(ip, port).or_else(|| service(ip, ANY_OTHER_PORT)) else {
         return Ok(asked);
     };
     if entry.flags & SERVICE_REFUSE != 0 {
@@ -250,6 +245,16 @@ fn choose(ip: &Ip, port: u16) -> Result<Target, ()> {
         port: chosen.port,
         service: entry.service,
     })
+}
+
+#[inline(always)]
+fn service(ip: &Ip, port: u16) -> Option<ServiceEntry> {
+    let address = ServiceAddr {
+        ip: *ip,
+        port,
+        reserved: 0,
+    };
+    read_or_none(&SERVICE, &address)
 }
 
 #[inline(always)]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use warren_abi::{Backend, BackendKey, SERVICE_REFUSE, ServiceAddr, ServiceEntry};
+use warren_abi::{ANY_OTHER_PORT, Backend, BackendKey, SERVICE_REFUSE, ServiceAddr, ServiceEntry};
 use warren_core::address::Family;
 use warren_core::balance::{AliasTable, Candidate, Origin, Request, Selection, candidates};
 use warren_core::service::ServiceKey;
@@ -69,16 +69,27 @@ impl ServiceTable {
             .map(|s| plans(s, mesh, origin))
             .unwrap_or_default();
         let old = self.by_service.remove(key).unwrap_or_default();
-        for address in old.iter().filter(|a| !wanted.contains_key(a)) {
+        // What refuses every other port goes first, and comes last: never may it stand for a port that is there.
+        let mut gone: Vec<_> = old.iter().filter(|a| !wanted.contains_key(a)).collect();
+        gone.sort_by_key(|address| address.port);
+        for address in gone {
             self.remove(kernel, address, now);
         }
+        let mut wanted: Vec<_> = wanted.into_iter().collect();
+        wanted.sort_by_key(|(address, _)| std::cmp::Reverse(address.port));
         let mut kept = Vec::new();
+        let mut full = false;
         for (address, plan) in wanted {
+            if full && address.port == ANY_OTHER_PORT {
+                self.remove(kernel, &address, now);
+                continue;
+            }
             match self.install(kernel, &address, key, plan, now) {
                 Ok(()) => kept.push(address),
                 Err(error) => {
                     tracing::error!(service = %key, "{error}; the tunnel chooses its endpoints");
                     self.remove(kernel, &address, now);
+                    full = true;
                 }
             }
         }
@@ -234,6 +245,7 @@ fn plans(service: &Service, mesh: &Mesh, origin: Origin<'_>) -> HashMap<ServiceA
             };
             plans.insert(service_addr(address.ip, port.service_port), plan);
         }
+        plans.insert(service_addr(address.ip, ANY_OTHER_PORT), Vec::new());
     }
     plans
 }

@@ -66,11 +66,14 @@ pub struct LocalWorkload {
 pub struct ServiceAddr {
     /// Virtual address.
     pub ip: Ip,
-    /// Port.
+    /// Port, or [`ANY_OTHER_PORT`].
     pub port: u16,
     /// Zero.
     pub reserved: u16,
 }
+
+/// Stands for every port of a virtual address that has no entry of its own.
+pub const ANY_OTHER_PORT: u16 = 0;
 
 /// What to do with connections to a Service.
 #[repr(C)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use warren_abi::{BackendKey, SERVICE_REFUSE, ServiceAddr, ServiceEntry};
+use warren_abi::{ANY_OTHER_PORT, BackendKey, SERVICE_REFUSE, ServiceAddr, ServiceEntry};
 use warren_core::address::NetworkAddress;
 use warren_core::service::{LoadBalancing, PortMapping};
 
@@ -114,6 +114,19 @@ fn without_endpoints_connections_are_refused() {
 }
 
 #[test]
+fn ports_that_a_service_does_not_have_are_refused() {
+    let mut rig = Rig::new();
+    rig.workloads(vec![backend("a", "10.0.0.1")]);
+    rig.service(service());
+    let other = ServiceAddr {
+        port: ANY_OTHER_PORT,
+        ..address()
+    };
+    assert_eq!(rig.node.kernel.services[&other].flags, SERVICE_REFUSE);
+    assert_eq!(entry(&rig).flags, 0);
+}
+
+#[test]
 fn what_the_kernel_cannot_do_justice_to_is_left_to_the_tunnel() {
     let mut rig = Rig::new();
     rig.workloads(vec![backend("a", "10.0.0.1")]);
@@ -123,7 +136,7 @@ fn what_the_kernel_cannot_do_justice_to_is_left_to_the_tunnel() {
     rig.service(sticky);
     assert!(rig.node.kernel.services.is_empty());
     rig.service(service());
-    assert_eq!(rig.node.kernel.services.len(), 1);
+    assert_eq!(rig.node.kernel.services.len(), 2);
     let key = service().key();
     rig.xds(Update {
         removed_services: vec![key],

@@ -29,6 +29,7 @@ pub fn register(add: &mut Registry) {
         add.one("same-source-port-in-both-families", same_source_port);
         add.both("squatter-on-mesh-ports", squatter);
         add.both("service-without-endpoints-is-refused", nobody_home);
+        add.both("service-without-that-port-is-refused", no_such_port);
         add.both("nothing-listens", nothing_listens);
         add.both("headless-service", headless);
         add.both("named-target-port", named_target_port);
@@ -186,6 +187,13 @@ fn nobody_home(world: &World, ip: Ip) -> Result<()> {
     let name = format!("nobody.shop.svc.cluster.local:{}", port::ECHO);
     let outcome = world.try_connect(CLIENT_A, &name, &["--family", ip.digit()])?;
     refused(&outcome, "a Service without endpoints")
+}
+
+/// A Service without that port is refused at connect(), as kube-proxy would.
+fn no_such_port(world: &World, ip: Ip) -> Result<()> {
+    let name = "web-b.shop.svc.cluster.local:81";
+    let outcome = world.try_connect(CLIENT_A, name, &["--family", ip.digit()])?;
+    refused(&outcome, "a port that the Service does not have")
 }
 
 /// A destination whose pod listens on no such port fails, at once or right after connecting.
