@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use parking_lot::RwLock;
@@ -28,6 +28,9 @@ use crate::pods::Stage;
 use crate::settings::Settings;
 use crate::sockdiag::pair;
 
+use leaving::Readiness;
+
+mod leaving;
 mod log_level;
 
 /// Where the answers come from.
@@ -72,14 +75,17 @@ pub async fn serve(
         sources.settings.run_dir.clone(),
         sources.settings.metrics_addr,
     );
-    tokio::spawn(keep_gauges(sources.clone(), metrics));
+    let readiness = Readiness::new(sources.settings.cni_remove_on_exit);
+    tokio::spawn(keep_gauges(sources.clone(), metrics, readiness.clone()));
     let admin = log_level::add(routes(sources.clone()), sources, log).metrics(registry.clone());
     let path = run_dir.join("agent-admin.sock");
     admin
         .serve_unix(&path)
         .with_context(|| format!("{}", path.display()))?;
     if let Some(address) = address {
-        let metrics = Admin::new("agent").metrics(registry).ready(|| Ok(()));
+        let metrics = Admin::new("agent")
+            .metrics(registry)
+            .ready(move || readiness.check());
         let bound = metrics
             .serve_tcp(address)
             .await
@@ -322,13 +328,14 @@ async fn switch(s: Sources, input: Input) -> Result<View, RouteError> {
     look(s).await
 }
 
-async fn keep_gauges(s: Sources, metrics: Metrics) {
+async fn keep_gauges(s: Sources, metrics: Metrics, readiness: Readiness) {
     let mut interval = tokio::time::interval(Duration::from_secs(2));
     loop {
         interval.tick().await;
         let Ok(view) = look(s.clone()).await else {
             return;
         };
+        readiness.look(&view, Instant::now());
         metrics
             .xds_connected
             .set(s.client.status().connected_since.is_some().into());

@@ -49,10 +49,11 @@ pub struct Record {
 }
 
 /// How far a pod has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Its network namespace is being opened.
+    #[default]
     Opening,
     /// Remembered, not in the mesh.
     Idle,

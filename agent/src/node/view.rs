@@ -11,7 +11,7 @@ use crate::kernel::Kernel;
 use crate::pods::{Pod, Stage};
 
 /// One pod.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct PodView {
     /// The workload's unique name.
     pub workload: String,
@@ -38,7 +38,7 @@ pub struct PodView {
 }
 
 /// The state.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct View {
     /// This node's name.
     pub node: String,

@@ -8,7 +8,7 @@ use crate::mesh;
 
 /// On a node: what the mesh put there.
 const REMAINS: &str = "ls /opt/cni/bin/warren-cni 2>/dev/null; grep -l warren /etc/cni/net.d/* 2>/dev/null; \
-    ls -d /sys/fs/bpf/warren 2>/dev/null; pgrep -l '^warren-'; true";
+    ls -d /sys/fs/bpf/warren 2>/dev/null; pgrep -l '^warren-(agent|ztunnel|control|cni)'; true";
 
 pub(super) fn run(world: &World) -> Result<String> {
     let space = world.enrolled("leave")?;
