@@ -40,12 +40,14 @@ fn restore_ports(record: &Record, sysctl: &Path) {
 
 /// What the agent remembers on the disk, and the folder of it where nothing else is there.
 fn forget(memory: &Path) -> io::Result<()> {
-    match fs::remove_file(memory) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            let text = format!("{}: {e}", memory.display());
-            return Err(io::Error::new(e.kind(), text));
+    for path in [memory.to_owned(), store::unfinished(memory)] {
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                let text = format!("{}: {e}", path.display());
+                return Err(io::Error::new(e.kind(), text));
+            }
+            _ => {}
         }
-        _ => {}
     }
     if let Some(folder) = memory.parent() {
         let _ = fs::remove_dir(folder);
@@ -118,7 +120,9 @@ mod tests {
         bpf::Pins::create(&settings.pins()).expect("folders");
         let memory = settings.memory().expect("a state directory");
         fs::create_dir_all(memory.parent().expect("a folder")).expect("a folder");
-        fs::write(&memory, b"").expect("a file");
+        for path in [store::unfinished(&memory), memory] {
+            fs::write(path, b"").expect("a file");
+        }
         nothing_behind(&settings).expect("removed");
         let left: Vec<_> = fs::read_dir(dir.path()).expect("there").flatten().collect();
         assert!(left.is_empty(), "{left:?}");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -83,9 +83,14 @@ pub fn save(path: &Path, saved: &Saved) -> io::Result<()> {
     replace(path, &serde_json::to_vec_pretty(saved)?)
 }
 
+/// Where a file of the agent is written before it takes its name: what a crash leaves.
+pub fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("json.new")
+}
+
 /// Writes a file so that a reader sees the old or the new content, never a part.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("json.new");
+    let new = unfinished(path);
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create(true)
