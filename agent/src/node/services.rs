@@ -5,10 +5,13 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use warren_abi::{ANY_OTHER_PORT, Backend, BackendKey, SERVICE_REFUSE, ServiceAddr, ServiceEntry};
+use warren_abi::{
+    ANY_OTHER_PORT, Backend, BackendKey, SERVICE_KEEP_VIP, SERVICE_REFUSE, ServiceAddr,
+    ServiceEntry,
+};
 use warren_core::address::Family;
 use warren_core::balance::{AliasTable, Candidate, Origin, Request, Selection, candidates};
-use warren_core::service::ServiceKey;
+use warren_core::service::{BalanceMode, ServiceKey};
 use warren_core::{Mesh, Service};
 
 use crate::kernel::{Done, Kernel};
@@ -18,12 +21,21 @@ const MAX_BACKENDS: usize = 4096;
 /// How long an old epoch is kept: a program that has read the entry reads the backends microseconds later.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// What the kernel is to do with connections to one virtual address and port.
+#[derive(Clone, Debug, PartialEq)]
+enum Plan {
+    /// Choose one of these; refuse where there is none.
+    OneOf(Vec<Backend>),
+    /// Leave the choice, to which it cannot do justice, to the tunnel.
+    Tunnel,
+}
+
 /// What the kernel was told of one virtual address and port.
 #[derive(Clone, Debug)]
 struct Installed {
     key: ServiceKey,
     entry: ServiceEntry,
-    backends: Vec<Backend>,
+    plan: Plan,
 }
 
 /// Backends that nobody reads after a while.
@@ -136,22 +148,27 @@ impl ServiceTable {
         kernel: &mut K,
         address: &ServiceAddr,
         key: &ServiceKey,
-        plan: Vec<Backend>,
+        plan: Plan,
         now: Instant,
     ) -> Done {
         let old = self.installed.get(address);
-        if old.is_some_and(|o| o.key == *key && o.backends == plan) {
+        if old.is_some_and(|o| o.key == *key && o.plan == plan) {
             return Ok(());
         }
+        let (backends, flags) = match &plan {
+            Plan::OneOf(backends) if backends.is_empty() => (&[][..], SERVICE_REFUSE),
+            Plan::OneOf(backends) => (&backends[..], 0),
+            Plan::Tunnel => (&[][..], SERVICE_KEEP_VIP),
+        };
         let before = old.map(|o| o.entry).or_else(|| self.stale.remove(address));
         let number = before.map_or_else(|| self.next_number(), |e| e.service);
         let entry = ServiceEntry {
             service: number,
             epoch: before.map_or(0, |e| e.epoch.wrapping_add(1)),
-            count: plan.len() as u32,
-            flags: if plan.is_empty() { SERVICE_REFUSE } else { 0 },
+            count: backends.len() as u32,
+            flags,
         };
-        for (index, backend) in plan.iter().enumerate() {
+        for (index, backend) in backends.iter().enumerate() {
             let backend_key = BackendKey {
                 service: number,
                 epoch: entry.epoch,
@@ -178,7 +195,7 @@ impl ServiceTable {
             Installed {
                 key: key.clone(),
                 entry,
-                backends: plan,
+                plan,
             },
         );
         Ok(())
@@ -216,11 +233,10 @@ fn logged(done: Done) {
     }
 }
 
-/// What the kernel should do for each virtual address and port of a service; no backends mean: refuse. A service that the
-/// kernel cannot do justice to has none: the tunnel chooses.
-fn plans(service: &Service, mesh: &Mesh, origin: Origin<'_>) -> HashMap<ServiceAddr, Vec<Backend>> {
+/// What the kernel should do for each virtual address and port of a service; nothing where it stands for an address outside.
+fn plans(service: &Service, mesh: &Mesh, origin: Origin<'_>) -> HashMap<ServiceAddr, Plan> {
     let mut plans = HashMap::new();
-    if service.waypoint.is_some() || service.load_balancing.client_ip_affinity.is_some() {
+    if service.load_balancing.mode == BalanceMode::Passthrough {
         return plans;
     }
     let key = service.key();
@@ -240,25 +256,24 @@ fn plans(service: &Service, mesh: &Mesh, origin: Origin<'_>) -> HashMap<ServiceA
                 port: port.service_port,
                 family: Some(Family::of(address.ip)),
             };
-            let Some(plan) = plan(service, mesh, &request) else {
-                return HashMap::new();
-            };
+            let plan = plan(service, mesh, &request);
             plans.insert(service_addr(address.ip, port.service_port), plan);
         }
-        plans.insert(service_addr(address.ip, ANY_OTHER_PORT), Vec::new());
+        let none = Plan::OneOf(Vec::new());
+        plans.insert(service_addr(address.ip, ANY_OTHER_PORT), none);
     }
     plans
 }
 
-fn plan(service: &Service, mesh: &Mesh, request: &Request<'_>) -> Option<Vec<Backend>> {
-    let found = match candidates(service, mesh, request) {
-        Err(_) => return Some(Vec::new()),
-        Ok(Selection::Passthrough) => return None,
-        Ok(Selection::OneOf(found)) => found,
-    };
-    if found.len() > MAX_BACKENDS {
-        return None;
+fn plan(service: &Service, mesh: &Mesh, request: &Request<'_>) -> Plan {
+    if service.waypoint.is_some() || service.load_balancing.client_ip_affinity.is_some() {
+        return Plan::Tunnel;
     }
+    let found = match candidates(service, mesh, request) {
+        Err(_) => return Plan::OneOf(Vec::new()),
+        Ok(Selection::OneOf(found)) if found.len() <= MAX_BACKENDS => found,
+        Ok(_) => return Plan::Tunnel,
+    };
     let table = AliasTable::new(&found.iter().map(|c| c.weight).collect::<Vec<_>>());
     let one = |(c, e): (&Candidate, &warren_core::balance::AliasEntry)| {
         Some(Backend {
@@ -269,7 +284,8 @@ fn plan(service: &Service, mesh: &Mesh, request: &Request<'_>) -> Option<Vec<Bac
             alias: e.alias,
         })
     };
-    found.iter().zip(table.entries()).map(one).collect()
+    let backends: Option<Vec<_>> = found.iter().zip(table.entries()).map(one).collect();
+    backends.map_or(Plan::Tunnel, Plan::OneOf)
 }
 
 fn service_addr(ip: IpAddr, port: u16) -> ServiceAddr {
