@@ -11,7 +11,7 @@ use warren_abi::{
     ANY_OTHER_PORT, Backend, BackendKey, CONFIG_DIRECT, CONFIG_LOG, CONN_ORIGINAL, Config, Conn,
     Counter, Event, EventKind, INTENT_CAPTURE, INTENT_DIRECT, INTENT_PROBE, INTENT_SELF, Intent,
     Ip, POD_NO_DIRECT, PORT_OUTBOUND, Pod, ProbePort, SERVICE_KEEP_VIP, SERVICE_REFUSE,
-    ServiceAddr, ServiceEntry, VERDICT_DIRECT, VERDICT_PENDING, Verdict, VerdictKey,
+    ServiceAddr, VERDICT_DIRECT, VERDICT_PENDING, Verdict, VerdictKey,
 };
 
 use crate::context::{
@@ -212,8 +212,16 @@ fn choose(ip: &Ip, port: u16) -> Result<Target, ()> {
         port,
         service: 0,
     };
-    // What is not known here keeps its address: the tunnel chooses.
-    let Some(entry) = service(ip, port).or_else(|| service(ip, ANY_OTHER_PORT)) else {
+    let address = ServiceAddr {
+        ip: *ip,
+        port,
+        reserved: 0,
+    };
+    let Some(entry) = read_or_none(&SERVICE, &address) else {
+        if is_no_port_of_a_service(&address) {
+            return Err(());
+        }
+        // What is not known here keeps its address: the tunnel chooses.
         return Ok(asked);
     };
     if entry.flags & SERVICE_REFUSE != 0 {
@@ -247,14 +255,15 @@ fn choose(ip: &Ip, port: u16) -> Result<Target, ()> {
     })
 }
 
+/// Whether the address is a Service's that has no such port: the entry that stands for all others always refuses.
 #[inline(always)]
-fn service(ip: &Ip, port: u16) -> Option<ServiceEntry> {
-    let address = ServiceAddr {
-        ip: *ip,
-        port,
-        reserved: 0,
+fn is_no_port_of_a_service(address: &ServiceAddr) -> bool {
+    let others = ServiceAddr {
+        port: ANY_OTHER_PORT,
+        ..*address
     };
-    read_or_none(&SERVICE, &address)
+    // One that is there now was replaced while it was read.
+    SERVICE.get_ptr(address).is_none() && SERVICE.get_ptr(others).is_some()
 }
 
 #[inline(always)]

@@ -54,6 +54,32 @@ fn backends_are_chosen_by_weight_and_the_tunnel_is_told_which() {
     }
 }
 
+#[test]
+#[ignore = "needs root, a cgroup v2 hierarchy and the kernel object in WARREN_BPF_OBJECT"]
+fn a_service_that_changes_all_the_time_refuses_only_ports_that_it_does_not_have() {
+    let world = World::new("churn").expect(REASON);
+    let mut rig = Rig::start(&world);
+    rig.enrol(&["a"]);
+    let (one, other): (IpAddr, IpAddr) = ([10, 97, 0, 1].into(), [10, 97, 0, 2].into());
+    let asked = SocketAddr::from(([10, 96, 0, 1], 80));
+    serve(&mut rig, asked, &[("one", one, 1), ("other", other, 1)]);
+    let client = world.repeated_client("a", asked, 4 * CONNECTIONS);
+    for connection in 0..4 * CONNECTIONS {
+        for change in 0..8 {
+            let weight = 1 + u32::try_from(connection + change).expect("small") % 7;
+            serve(
+                &mut rig,
+                asked,
+                &[("one", one, weight), ("other", other, 1)],
+            );
+        }
+        drop(rig.accept("a", Traffic::Outbound, true));
+    }
+    assert_eq!(client.line(), "done");
+    let other_port = SocketAddr::new(asked.ip(), 81);
+    assert_eq!(world.client("a", other_port).line(), "ended ECONNREFUSED");
+}
+
 /// A Service whose backends are on another node.
 fn serve(rig: &mut Rig, asked: SocketAddr, backends: &[(&str, IpAddr, u32)]) {
     let service = Service {
