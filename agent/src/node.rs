@@ -37,13 +37,16 @@ mod waiters;
 #[cfg(test)]
 mod tests;
 
-pub use message::{Effect, Input};
+pub use message::{Effect, Input, KeptFile};
 pub use restore::Leftover;
 pub use view::{PodView, View};
 
 use answers::Answers;
 use paths::Paths;
 use services::ServiceTable;
+
+/// Pause before a file that could not be written is tried again.
+const REWRITE: Duration = Duration::from_secs(5);
 
 /// What does not change while the agent runs.
 #[derive(Clone, Debug)]
@@ -109,6 +112,8 @@ pub struct Node<K> {
     /// When live direct flows are to be looked at again.
     rescans: Vec<Instant>,
     effects: Vec<Effect>,
+    /// Files that could not be written, and when they are tried again.
+    unwritten: BTreeMap<KeptFile, Instant>,
     kernel_errors: u64,
     /// It was said that ports cannot be made reusable.
     ports_said: bool,
@@ -148,6 +153,7 @@ impl<K: Kernel> Node<K> {
             looked_at: now,
             rescans: Vec::new(),
             effects: Vec::new(),
+            unwritten: BTreeMap::new(),
             kernel_errors: 0,
             ports_said: false,
         }
@@ -188,6 +194,11 @@ impl<K: Kernel> Node<K> {
         std::mem::take(&mut self.effects)
     }
 
+    /// A file could not be written. It is tried again, since what is on the disk has been overtaken.
+    pub fn unwritten(&mut self, file: KeptFile, now: Instant) {
+        self.unwritten.insert(file, now + REWRITE);
+    }
+
     /// The kernel's side, for what only looks at it.
     pub fn kernel(&self) -> &K {
         &self.kernel
@@ -197,6 +208,13 @@ impl<K: Kernel> Node<K> {
         self.tunnel_tick(now);
         self.pods_tick(now);
         self.paths_tick(now);
+        let unwritten = std::mem::take(&mut self.unwritten).into_iter();
+        let (due, later): (BTreeMap<_, _>, _) = unwritten.partition(|(_, at)| *at <= now);
+        self.unwritten = later;
+        if due.contains_key(&KeptFile::Pods) {
+            self.save();
+        }
+        self.memory_changed |= due.contains_key(&KeptFile::Namespaces);
         if std::mem::take(&mut self.memory_changed) {
             self.effects.push(Effect::Remember(self.memory.clone()));
         }

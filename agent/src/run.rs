@@ -293,7 +293,9 @@ async fn drive(
         };
         node.handle(input, Instant::now());
         for effect in node.take_effects() {
-            hands.carry_out(effect);
+            if let Some(file) = hands.carry_out(effect) {
+                node.unwritten(file, Instant::now());
+            }
         }
     }
 }

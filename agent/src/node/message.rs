@@ -86,6 +86,15 @@ pub enum Input {
     Tick,
 }
 
+/// A file that outlives the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeptFile {
+    /// The remembered pods.
+    Pods,
+    /// What is remembered of namespaces.
+    Namespaces,
+}
+
 /// Something has to be done that takes time.
 pub enum Effect {
     /// Open a network namespace; ends in [`Input::Opened`].

@@ -15,7 +15,7 @@ use warren_core::direct::DirectSettings;
 use warren_core::workload::{TunnelProtocol, Uid, Workload};
 use warren_core::{Mesh, Service};
 
-use super::{Effect, Input, Leftover, Node, Options};
+use super::{Effect, Input, KeptFile, Leftover, Node, Options};
 use crate::accounting::Names;
 use crate::cni::{Answer, Op, Request};
 use crate::kernel::fake::FakeKernel;
@@ -43,6 +43,8 @@ struct Rig {
     pending: Vec<super::paths::Trial>,
     /// What was to be remembered last.
     memory: Option<Namespaces>,
+    /// No file can be written.
+    full: bool,
     /// Sandboxes that the container runtime lists, by pod, with their labels.
     sandboxes: BTreeMap<String, BTreeMap<String, String>>,
     /// Whether it answers.
@@ -86,6 +88,7 @@ impl Rig {
             trials: Some(Ok(())),
             pending: Vec::new(),
             memory: None,
+            full: false,
             sandboxes: BTreeMap::new(),
             runtime: true,
             asked: Vec::new(),
@@ -141,6 +144,8 @@ impl Rig {
             },
             Effect::Listen(..) | Effect::Destroy(..) | Effect::LookAt(..) => {}
             Effect::Tell { message, .. } => self.told.push(message),
+            Effect::Save(_) if self.full => self.node.unwritten(KeptFile::Pods, self.now),
+            Effect::Remember(_) if self.full => self.node.unwritten(KeptFile::Namespaces, self.now),
             Effect::Save(saved) => self.saved = Some(saved),
             Effect::Remember(memory) => self.memory = Some(memory),
             Effect::Ask(number, pod) => {

@@ -1,8 +1,9 @@
 //! Carries out what the node decided and what takes time.
 
 use std::collections::HashSet;
+use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -10,8 +11,8 @@ use warren_api::cri::{ContainerRuntime, PodName};
 
 use crate::accounting::Revoked;
 use crate::netns::Netns;
-use crate::node::{Effect, Input};
-use crate::pods::memory::{self, Namespaces};
+use crate::node::{Effect, Input, KeptFile};
+use crate::pods::memory;
 use crate::pods::store;
 use crate::sockdiag::{self, Pair};
 use crate::tunnel::Outbox;
@@ -33,8 +34,8 @@ pub struct Hands {
 }
 
 impl Hands {
-    /// Starts one effect; its end comes back as an input.
-    pub fn carry_out(&self, effect: Effect) {
+    /// Starts one effect; its end comes back as an input. Returns the file that could not be written.
+    pub fn carry_out(&self, effect: Effect) -> Option<KeptFile> {
         match effect {
             Effect::Open(number, path) => {
                 self.in_background(move || Input::Opened(number, Netns::open(&path)))
@@ -45,11 +46,14 @@ impl Hands {
             Effect::Tell { link, message, fds } => self.outbox.send(link, (message, fds)),
             // Small, rare, and to be on disk before the next step.
             Effect::Save(saved) => {
-                if let Err(error) = store::save(&self.store, &saved) {
-                    tracing::error!(%error, path = %self.store.display(), "the remembered pods cannot be written");
-                }
+                let written = store::save(&self.store, &saved);
+                return unwritten(KeptFile::Pods, &self.store, written);
             }
-            Effect::Remember(namespaces) => self.remember(&namespaces),
+            Effect::Remember(namespaces) => {
+                let path = self.memory.as_ref()?;
+                let written = memory::save(path, &namespaces);
+                return unwritten(KeptFile::Namespaces, path, written);
+            }
             Effect::Ask(number, pod) => self.ask(number, pod),
             Effect::TrialListen(trial, netns) => self.in_background(move || {
                 let listening = netns.listener_at(trial.destination.ip());
@@ -68,14 +72,7 @@ impl Hands {
                 tokio::task::spawn_blocking(move || destroy(&namespaces, &pairs));
             }
         }
-    }
-
-    fn remember(&self, namespaces: &Namespaces) {
-        if let Some(path) = &self.memory
-            && let Err(error) = memory::save(path, namespaces)
-        {
-            tracing::error!(%error, path = %path.display(), "the remembered namespaces cannot be written");
-        }
+        None
     }
 
     fn ask(&self, number: u32, pod: PodName) {
@@ -99,6 +96,16 @@ impl Hands {
             }
         });
     }
+}
+
+fn unwritten(file: KeptFile, path: &Path, written: io::Result<()>) -> Option<KeptFile> {
+    let error = written.err()?;
+    let what = match file {
+        KeptFile::Pods => "pods",
+        KeptFile::Namespaces => "namespaces",
+    };
+    tracing::error!(%error, path = %path.display(), "the remembered {what} cannot be written; trying again");
+    Some(file)
 }
 
 fn destroy(namespaces: &[Arc<Netns>], pairs: &HashSet<Pair>) {

@@ -1,6 +1,7 @@
 //! The controller says nothing: what starts, and how.
 
 use super::*;
+use crate::node::REWRITE;
 use crate::node::presume::SILENCE;
 use warren_core::workload::TunnelProtocol;
 
@@ -226,4 +227,25 @@ fn what_is_heard_of_namespaces_is_kept() {
     rig.workloads(vec![workload("web", "10.0.0.1")]);
     rig.send(Input::Tick);
     assert_eq!(rig.memory, None, "no news");
+}
+
+#[test]
+fn what_could_not_be_written_is_written_once_there_is_room() {
+    let mut rig = after_restart(memory(false));
+    rig.full = true;
+    rig.saved = None;
+    rig.add("web", "10.0.0.1");
+    rig.workloads(vec![workload("web", "10.0.0.1")]);
+    for _ in 0..3 {
+        rig.pass(REWRITE);
+    }
+    assert!(rig.memory.is_none() && rig.saved.is_none());
+    rig.full = false;
+    rig.pass(REWRITE);
+    let shop = rig.memory.as_ref().and_then(|m| m.get("shop"));
+    assert_eq!(shop, Some(true), "what is on the disk says that it is not");
+    assert_eq!(rig.saved.as_ref().map(|s| s.pods.len()), Some(1));
+    rig.memory = None;
+    rig.pass(REWRITE);
+    assert!(rig.memory.is_none(), "it is written once");
 }
