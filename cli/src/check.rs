@@ -1,8 +1,9 @@
-//! `warren check`: whether this machine can be a node.
+//! `warren check`: whether this machine can be a node, and what the mesh on it cannot honour.
 
 use std::path::Path;
 
 use serde::Serialize;
+use warren_admin::types::Warning;
 
 use crate::output::{self, Table};
 use crate::{Error, Format};
@@ -69,11 +70,11 @@ pub fn kernel_is_old(release: &str) -> bool {
     kernel::judge_version(release).result == Verdict::Fail
 }
 
-/// Looks at everything and writes it; false where something fails.
+/// Looks at everything and writes it, with the objects that the controller cannot honour; false where something fails.
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn run(cgroup: Option<&Path>, format: Format) -> Result<bool, Error> {
+pub fn run(cgroup: Option<&Path>, objects: &[Warning], format: Format) -> Result<bool, Error> {
     let mut findings = vec![privilege::capabilities(), kernel::version(), kernel::btf()];
     findings.extend(kernel::features());
     findings.extend([
@@ -82,8 +83,14 @@ pub fn run(cgroup: Option<&Path>, format: Format) -> Result<bool, Error> {
         cgroup::hierarchy(cgroup),
         cgroup::bpffs(),
     ]);
+    findings.extend(objects.iter().map(of_object));
     output::write(format, &findings, |findings| draw(findings))?;
     Ok(findings.iter().all(|f| f.result != Verdict::Fail))
+}
+
+/// The controller's reason says what to do as well.
+fn of_object(warning: &Warning) -> Finding {
+    Finding::warn(&output::object(warning), &*warning.reason, "")
 }
 
 fn draw(findings: &[Finding]) -> String {
@@ -113,4 +120,31 @@ fn draw(findings: &[Finding]) -> String {
         ),
     };
     format!("{}\n{verdict}\n", table.render(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_is_not_honoured_is_named_and_fails_no_machine() {
+        let warning = Warning {
+            kind: "AuthorizationPolicy".into(),
+            namespace: "shop".into(),
+            name: "bad".into(),
+            file: None,
+            line: None,
+            reason: "spec.rules: no such field; correct its name".into(),
+        };
+        let finding = of_object(&warning);
+        assert_eq!(finding.result, Verdict::Warn);
+        let shown = draw(&[finding]);
+        for word in [
+            "AuthorizationPolicy shop/bad",
+            &warning.reason,
+            "can be a node",
+        ] {
+            assert!(shown.contains(word), "{shown}");
+        }
+    }
 }

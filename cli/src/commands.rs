@@ -15,7 +15,15 @@ mod traffic;
 pub async fn run(arguments: &Arguments) -> Result<bool, Error> {
     let format = arguments.output;
     if let Command::Check { cgroup } = &arguments.command {
-        return crate::check::run(cgroup.as_deref(), format);
+        let objects = match place::find(arguments) {
+            Ok(place) => status::warnings(&place).await,
+            Err(asked @ (place::Error::NoLab { .. } | place::Error::NoNode { .. })) => {
+                return Err(asked.into());
+            }
+            // No mesh runs here (yet).
+            Err(_) => Vec::new(),
+        };
+        return crate::check::run(cgroup.as_deref(), &objects, format);
     }
     if let Some(done) = install::run(&arguments.command).await {
         return Ok(done.map(|()| true)?);

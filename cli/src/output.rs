@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
-use warren_admin::types::Timestamp;
+use warren_admin::types::{Timestamp, Warning};
 
 use crate::{Error, Format};
 
@@ -51,6 +51,21 @@ pub fn or_dash(text: &str) -> String {
     } else {
         text.to_owned()
     }
+}
+
+/// Kind and name of an object that a warning is about; empty where the file is not even YAML.
+pub fn object(warning: &Warning) -> String {
+    let Warning {
+        kind,
+        namespace,
+        name,
+        ..
+    } = warning;
+    let name = match namespace.is_empty() {
+        true => name.clone(),
+        false => format!("{namespace}/{name}"),
+    };
+    format!("{kind} {name}").trim().to_owned()
 }
 
 /// How long ago, such as `3m12s`.

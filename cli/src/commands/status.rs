@@ -51,7 +51,8 @@ pub async fn run(place: &Place, format: Format, verbose: bool) -> Result<bool, E
     Ok(ready && report.unreachable.is_empty() && !report.processes.is_empty())
 }
 
-async fn warnings(place: &Place) -> Vec<Warning> {
+/// Objects that the controllers of this place could not honour.
+pub async fn warnings(place: &Place) -> Vec<Warning> {
     let controllers = place
         .processes
         .iter()
@@ -188,21 +189,12 @@ fn warnings_table(report: &Report) -> String {
     }
     let mut table = Table::new(&["not honoured", "at", "reason"]);
     for w in &report.warnings {
-        let name = if w.namespace.is_empty() {
-            w.name.clone()
-        } else {
-            format!("{}/{}", w.namespace, w.name)
-        };
         let at = match (&w.file, w.line) {
             (Some(file), Some(line)) => format!("{file}:{line}"),
             (Some(file), None) => file.clone(),
             (None, _) => "-".to_owned(),
         };
-        table.row(vec![
-            or_dash(format!("{} {name}", w.kind).trim()),
-            at,
-            w.reason.clone(),
-        ]);
+        table.row(vec![or_dash(&output::object(w)), at, w.reason.clone()]);
     }
     table.render("")
 }

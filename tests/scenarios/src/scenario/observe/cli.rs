@@ -150,6 +150,11 @@ fn bad_object(world: &World) -> Result<()> {
                 "`warren status` does not mention {word}: {shown}"
             );
         }
+        let shown = world.lab.warren(&["check"])?.ok()?;
+        ensure!(
+            shown.contains("AuthorizationPolicy shop/broken") && shown.contains("PERHAPS"),
+            "`warren check` does not name the broken policy and its reason: {shown}"
+        );
         Ok(())
     });
     world.lab.delete(&file)?.ok()?;
