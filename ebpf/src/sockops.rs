@@ -129,14 +129,16 @@ fn state_changed(ctx: &SockOpsContext) {
     let old_state = ctx.arg(0);
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     let ends = ops_ends(ctx.ops);
+    let as_client = conn_key(netns, &ends.flow_as_client());
     let sk = sock(ctx.ops);
     if !sk.is_null() {
         let slot = intent(sk);
-        if !slot.is_null() {
-            client_ended(ctx, unsafe { &mut *slot }, &ends, old_state);
+        if !slot.is_null() && client_ended(ctx, unsafe { &mut *slot }, &ends, old_state) {
+            // The other end is in another network namespace, and never speaks for this entry.
+            let _ = CONN.remove(as_client);
+            return;
         }
     }
-    let as_client = conn_key(netns, &ends.flow_as_client());
     if let Some(conn) = CONN.get_ptr_mut(as_client) {
         leave(
             &as_client,
@@ -181,10 +183,11 @@ fn leave(key: &ConnKey, conn: *mut Conn, which: u32, never_established: bool) {
     }
 }
 
+/// Tidies up behind a direct flow or a probe; whether it was one.
 #[inline(always)]
-fn client_ended(ctx: &SockOpsContext, slot: &mut Intent, ends: &Ends, old_state: u32) {
+fn client_ended(ctx: &SockOpsContext, slot: &mut Intent, ends: &Ends, old_state: u32) -> bool {
     if slot.kind != INTENT_DIRECT_LIVE && slot.kind != INTENT_PROBE {
-        return;
+        return false;
     }
     let flow = ends.flow_as_client();
     // Whatever became of the handshake: a server that lets its last step fall never says that it was established.
@@ -195,6 +198,7 @@ fn client_ended(ctx: &SockOpsContext, slot: &mut Intent, ends: &Ends, old_state:
         let _ = DIRECT_CONN.remove(cookie);
     }
     slot.kind = INTENT_NONE;
+    true
 }
 
 /// `half_closed_at`: what was received when the flow entered FIN_WAIT2, if it did.

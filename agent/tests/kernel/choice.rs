@@ -11,9 +11,9 @@ use warren_abi::{OriginalDst, SOL_WARREN, WARREN_ORIGINAL_DST};
 use warren_agent::node::Input;
 use warren_api::node::Traffic;
 use warren_api::xds::Update;
-use warren_core::Service;
 use warren_core::address::NetworkAddress;
 use warren_core::service::{LoadBalancing, PortMapping};
+use warren_core::{Service, Workload};
 
 use super::rig::{Rig, workload};
 use super::world::World;
@@ -80,12 +80,43 @@ fn a_service_that_changes_all_the_time_refuses_only_ports_that_it_does_not_have(
     assert_eq!(world.client("a", other_port).line(), "ended ECONNREFUSED");
 }
 
+#[test]
+#[ignore = "needs root, a cgroup v2 hierarchy and the kernel object in WARREN_BPF_OBJECT"]
+fn a_direct_flow_by_a_service_leaves_no_entry() {
+    for v4 in FAMILIES {
+        let world = World::new(if v4 { "left4" } else { "left6" }).expect(REASON);
+        let mut rig = Rig::start(&world);
+        rig.enrol(&["a", "b"]);
+        let pod = SocketAddr::new(world.ip("b", v4), 8080);
+        let service = if v4 { "10.96.0.1" } else { "fd96::1" };
+        let asked = SocketAddr::new(service.parse().expect("an address"), 80);
+        let backend = workload("b", &[world.ip("b", true), world.ip("b", false)]);
+        serve_by(&mut rig, asked, vec![backend]);
+        let _server = world.server("b", pod.port());
+        let captured = world.client("a", pod);
+        rig.accept_outbound("a", pod);
+        captured.join();
+        rig.until("a verdict", |rig| rig.wanted > 0);
+        assert_eq!(world.repeated_client("a", asked, 10).line(), "done");
+        rig.until("no entry", |rig| rig.entries("conns") == 0);
+    }
+}
+
 /// A Service whose backends are on another node.
 fn serve(rig: &mut Rig, asked: SocketAddr, backends: &[(&str, IpAddr, u32)]) {
+    let pod = |(name, ip, weight): &(&str, IpAddr, u32)| {
+        let mut pod = workload(name, &[*ip]);
+        (pod.node, pod.capacity) = ("elsewhere".into(), *weight);
+        pod
+    };
+    serve_by(rig, asked, backends.iter().map(pod).collect());
+}
+
+fn serve_by(rig: &mut Rig, asked: SocketAddr, backends: Vec<Workload>) {
     let service = Service {
-        name: "far".into(),
+        name: "web".into(),
         namespace: "test".into(),
-        hostname: "far.test.svc.cluster.local".into(),
+        hostname: "web.test.svc.cluster.local".into(),
         addresses: vec![NetworkAddress::local(asked.ip())],
         ports: vec![PortMapping {
             service_port: asked.port(),
@@ -96,14 +127,12 @@ fn serve(rig: &mut Rig, asked: SocketAddr, backends: &[(&str, IpAddr, u32)]) {
         load_balancing: LoadBalancing::default(),
     };
     let key = service.key();
-    let pod = |(name, ip, weight): &(&str, IpAddr, u32)| {
-        let mut pod = workload(name, &[*ip]);
-        (pod.node, pod.capacity) = ("elsewhere".into(), *weight);
+    let member = |mut pod: Workload| {
         pod.services = BTreeMap::from([(key.clone(), Vec::new())]);
         Arc::new(pod)
     };
     rig.send(Input::Xds(Box::new(Update {
-        workloads: backends.iter().map(pod).collect(),
+        workloads: backends.into_iter().map(member).collect(),
         services: vec![Arc::new(service)],
         ..Update::default()
     })));

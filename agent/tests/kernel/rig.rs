@@ -297,9 +297,14 @@ impl Rig {
 
     /// Handshakes that are authorised.
     pub fn authorised(&self) -> u64 {
+        self.entries("flows")
+    }
+
+    /// Entries of a map.
+    pub fn entries(&self, map: &str) -> u64 {
         let usage = observe::usage(&self.pins);
-        let flows = usage.iter().find(|m| m.name == "flows").expect("a map");
-        flows.entries.expect("it can be counted")
+        let found = usage.iter().find(|m| m.name == map).expect("a map");
+        found.entries.expect("it can be counted")
     }
 
     /// Live direct flows.
