@@ -187,13 +187,15 @@ fn controller_down(world: &World, time: Duration) -> Result<()> {
 
 /// What was denied while a component was down is ended and refused once it is back.
 fn changed_meanwhile(world: &World, what: &'static str) -> Result<()> {
-    // The policy of the scenario before may still be on its way out.
     recovered(world)?;
     let mut victims = Vec::new();
     for to in [SERVER_A, SERVER_B] {
         let at = world.at(to, Ip::V4, port::ECHO)?.to_string();
         world.connect(PLAIN_A, &at, &[])?;
-        world.connect(OTHER_A, &at, &[])?;
+        // The policy of the scenario before, which names this one, may still be on its way out.
+        eventually(Duration::from_secs(5), || {
+            world.connect(OTHER_A, &at, &[]).map(drop)
+        })?;
         victims.push((
             to,
             world.start_peer(OTHER_A, &["stream", &at, "--seconds", "30"], true)?,
