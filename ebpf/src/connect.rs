@@ -262,8 +262,8 @@ fn is_no_port_of_a_service(address: &ServiceAddr) -> bool {
         port: ANY_OTHER_PORT,
         ..*address
     };
-    // One that is there now was replaced while it was read.
-    SERVICE.get_ptr(address).is_none() && SERVICE.get_ptr(others).is_some()
+    // In this order: the agent writes it last, so that every port is there by then. One that is there now was replaced while it was read.
+    SERVICE.get_ptr(others).is_some() && SERVICE.get_ptr(address).is_none()
 }
 
 #[inline(always)]
