@@ -10,6 +10,7 @@ mod kernel {
     mod bytes;
     mod choice;
     mod found;
+    mod full;
     mod leave;
     mod ports;
     pub mod rig;

@@ -163,7 +163,11 @@ fn from_pod(ctx: &SockAddrContext, config: &Config, pod: &Pod, ip: &Ip, port: u1
     };
     if target.ip == own {
         intent.kind = INTENT_SELF;
-        remember(ctx, &intent)?;
+        // Untouched, a Service's address would lead to whichever pod another proxy of the node chooses.
+        if remember(ctx, &intent).is_none() {
+            count(Counter::Refused);
+            return Some(Way::Refuse);
+        }
         return Some(Way::To(target.ip, target.port));
     }
     if let Some((destination, generation)) = direct_to(config, pod, &target) {

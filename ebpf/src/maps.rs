@@ -36,8 +36,9 @@ pub static VERDICT: LruHashMap<VerdictKey, Verdict, VERDICTS> = LruHashMap::new(
 pub static FLOW: LruHashMap<FlowKey, Flow, FLOWS> = LruHashMap::new();
 #[btf_map(name = "conns")]
 pub static CONN: LruHashMap<ConnKey, Conn, CONNS> = LruHashMap::new();
+// Nothing is evicted here: a flow that policy comes to deny is ended by its entry.
 #[btf_map(name = "direct_conns")]
-pub static DIRECT_CONN: LruHashMap<u64, DirectConn, CONNS> = LruHashMap::new();
+pub static DIRECT_CONN: HashMap<u64, DirectConn, CONNS> = HashMap::new();
 #[btf_map(name = "probe_ports")]
 pub static PROBE_PORT: HashMap<ProbePort, u32, LISTENERS> = HashMap::new();
 #[btf_map(name = "listeners")]

@@ -70,15 +70,11 @@ fn connecting(ctx: &SockOpsContext) {
     let _ = ctx.set_cb_flags(STATE_CB_FLAG);
 }
 
+/// A flow that cannot be listed is not authorised: nobody would find it when policy comes to deny it. Its SYN meets the tunnel, which
+/// resets it and tells the agent.
 #[inline(always)]
 fn go_direct(ctx: &SockOpsContext, netns: u64, slot: &mut Intent, flow: &FlowKey) {
-    authorise(flow, slot.generation);
     let key = conn_key(netns, flow);
-    if slot.service != 0 {
-        publish(&key, &slot.conn);
-    } else {
-        let _ = CONN.remove(key);
-    }
     let live = DirectConn {
         flow: *flow,
         source: slot.source,
@@ -90,7 +86,15 @@ fn go_direct(ctx: &SockOpsContext, netns: u64, slot: &mut Intent, flow: &FlowKey
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     if DIRECT_CONN.insert(cookie, live, 0).is_err() {
         count(Counter::MapFull);
+        let _ = CONN.remove(key);
+        return;
     }
+    if slot.service != 0 {
+        publish(&key, &slot.conn);
+    } else {
+        let _ = CONN.remove(key);
+    }
+    authorise(flow, slot.generation);
     slot.kind = INTENT_DIRECT_LIVE;
 }
 

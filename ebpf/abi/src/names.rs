@@ -29,7 +29,7 @@ pub const VERDICTS: &str = "verdicts";
 pub const FLOWS: &str = "flows";
 /// `LruHash<ConnKey, Conn>`: original destinations and declared clients of live connections.
 pub const CONNS: &str = "conns";
-/// `LruHash<u64 socket cookie, DirectConn>`: live direct flows, by their client's socket.
+/// `Hash<u64 socket cookie, DirectConn>`: live direct flows, by their client's socket.
 pub const DIRECT_CONNS: &str = "direct_conns";
 /// `Hash<ProbePort, u32>`: declared probe ports of local pods.
 pub const PROBE_PORTS: &str = "probe_ports";
