@@ -5,6 +5,8 @@ use std::process::{Command, ExitCode};
 use crate::packages;
 use crate::run::{cargo, run, succeeds};
 
+mod go;
+
 const LLVM: &str = "/usr/lib/llvm-22";
 
 /// What the lab's own networking, its scenarios and the benchmark run.
@@ -84,14 +86,10 @@ pub(crate) fn compilers() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the test cluster needs besides. Go comes from its makers: Debian's is too old.
+/// What the test cluster needs besides.
 pub(crate) fn cluster() -> anyhow::Result<()> {
     packages::install(&packages::missing(&[BUILD, PROGRAMS, CLUSTER].concat())?)?;
-    anyhow::ensure!(
-        packages::has("go"),
-        "Go is missing: install 1.26 or newer from https://go.dev/dl and put it on PATH"
-    );
-    Ok(())
+    go::install()
 }
 
 /// What booting other kernels needs.
