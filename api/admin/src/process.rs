@@ -11,8 +11,8 @@ use prometheus_client::registry::{Registry, Unit};
 /// The kernel reports CPU time to user space in hundredths of a second, whatever its own clock (proc(5), USER_HZ).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Adds `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds` and `process_threads`. Give it a
-/// registry without a prefix, so that the names are those that dashboards know.
+/// Adds `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds`, `process_max_fds` and `process_threads`. Give
+/// it a registry without a prefix, so that the names are those that dashboards know.
 pub fn register(registry: &mut Registry) {
     registry.register_collector(Box::new(ProcessCollector));
 }
@@ -27,6 +27,7 @@ struct Usage {
     resident_bytes: i64,
     threads: i64,
     open_fds: i64,
+    max_fds: i64,
 }
 
 impl Collector for ProcessCollector {
@@ -51,6 +52,11 @@ impl Collector for ProcessCollector {
         )?)?;
         for (name, help, value) in [
             ("process_open_fds", "Open file descriptors", usage.open_fds),
+            (
+                "process_max_fds",
+                "Most file descriptors that may be open",
+                usage.max_fds,
+            ),
             ("process_threads", "Threads", usage.threads),
         ] {
             let gauge = ConstGauge::new(value);
@@ -63,12 +69,15 @@ impl Collector for ProcessCollector {
 fn read() -> Usage {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let open_fds = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     Usage {
         cpu_seconds: cpu_ticks(&stat) / TICKS_PER_SECOND,
         resident_bytes: status_number(&status, "VmRSS:") * 1024,
         threads: status_number(&status, "Threads:"),
         open_fds: i64::try_from(open_fds).unwrap_or(i64::MAX),
+        // No limit is no number, and 0 here (proc(5), the soft limit comes first).
+        max_fds: status_number(&limits, "Max open files"),
     }
 }
 
@@ -109,6 +118,7 @@ mod tests {
             "process_cpu_seconds_total",
             "process_resident_memory_bytes",
             "process_open_fds",
+            "process_max_fds",
         ] {
             let line = text
                 .lines()
