@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::settings::{CniCommand, Settings};
 
-mod chain;
+pub mod chain;
 mod error;
 mod files;
 mod folder;

@@ -97,6 +97,23 @@ pub const TARGETS: &[Target] = &[
         max_len: 8 << 10,
     },
     Target {
+        name: "cni_network",
+        about: "the networks that other CNI plugins' makers write (JSON)",
+        run: cni::network,
+        words: &[
+            "\"cniVersion\"",
+            "\"1.0.0\"",
+            "\"plugins\"",
+            "\"type\"",
+            "\"warren-cni\"",
+            "\"name\"",
+            "null",
+            "[]",
+            "{}",
+        ],
+        max_len: 8 << 10,
+    },
+    Target {
         name: "headers",
         about: "forwarded and baggage headers of a CONNECT request from a peer",
         run: hbone::headers,

@@ -1,5 +1,7 @@
-//! What the container runtime gives the CNI plugin.
+//! What the container runtime gives the CNI plugin, and the networks that other plugins' makers write beside ours.
 
+use serde_json::json;
+use warren_agent::plugin::chain;
 use warren_cni::config::Config;
 use warren_cni::env::{Command, Pod};
 
@@ -14,4 +16,21 @@ pub(super) fn config(data: &[u8]) {
     // The same text as CNI_ARGS and CNI_COMMAND.
     let _ = Pod::from_env(|_| Some(text.to_string()));
     let _ = Command::from_env(|_| Some(text.to_string()));
+}
+
+pub(super) fn network(data: &[u8]) {
+    let entry = json!({ "type": chain::NAME });
+    if let Ok(Some(joined)) = chain::chained(data, &entry) {
+        let again = chain::chained(&joined, &entry);
+        assert_eq!(again, Ok(None), "a list that we have joined is left alone");
+        let left = chain::unchained(&joined).expect("a list that we have joined can be left");
+        let left = left.expect("our entry was in it");
+        assert_eq!(chain::unchained(&left), Ok(None));
+        if chain::unchained(data) == Ok(None) {
+            assert!(chain::same(data, &left), "others' words are as they were");
+        }
+    }
+    if let Ok(list) = chain::listed(data, &entry) {
+        assert_eq!(chain::chained(&list, &entry), Ok(None));
+    }
 }
