@@ -106,10 +106,15 @@ impl<K: Kernel> Node<K> {
         if other(&pod.record.uid, &request.uid) {
             return;
         }
-        if request.uid.is_empty()
-            && !request.netns.as_os_str().is_empty()
-            && pod.record.netns != request.netns
-        {
+        if pod.record.netns != request.netns {
+            // Nor one of an earlier sandbox of the same pod, whose network namespace may be gone and is not named then.
+            let path = pod.record.netns.clone();
+            if let Some(netns) = pod.netns.clone() {
+                let asked = Some(request.netns.clone()).filter(|p| !p.as_os_str().is_empty());
+                let number = pod.record.number;
+                self.effects
+                    .push(Effect::LookAtDeleted(number, asked, path, netns));
+            }
             return;
         }
         self.forget(uid);

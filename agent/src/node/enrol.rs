@@ -316,7 +316,9 @@ impl<K: Kernel> Node<K> {
             tracing::info!(workload = %uid, "pod left the mesh");
         }
         for ip in addresses.iter().filter(|_| was != Stage::Idle) {
-            self.remove_address(*ip, &ports);
+            if !self.is_held(*ip, uid) {
+                self.remove_address(*ip, &ports);
+            }
         }
         if cookie != 0 && was != Stage::Idle {
             let done = self.kernel.detach_lookup(cookie);
@@ -337,6 +339,12 @@ impl<K: Kernel> Node<K> {
         self.save();
     }
 
+    /// Whether another pod has the address by now: the entries are that one's then.
+    fn is_held(&self, ip: IpAddr, former: &Uid) -> bool {
+        let mut others = self.pods.iter().filter(|(uid, _)| *uid != former);
+        others.any(|(_, p)| p.stage != Stage::Idle && p.record.addresses.contains(&ip))
+    }
+
     fn remove_address(&mut self, ip: IpAddr, ports: &[u16]) {
         let done = self.kernel.remove_local(ip);
         self.done(done);
@@ -352,8 +360,11 @@ impl<K: Kernel> Node<K> {
             return;
         };
         for listener in std::mem::take(&mut pod.listeners) {
-            let done = self.kernel.remove_listener(&listener.key);
-            self.done(done);
+            let taken = |p: &Pod| p.listeners.iter().any(|l| l.key == listener.key);
+            if !self.pods.values().any(taken) {
+                let done = self.kernel.remove_listener(&listener.key);
+                self.done(done);
+            }
         }
     }
 

@@ -122,6 +122,9 @@ pub enum Effect {
     TrialConnect(Trial, Arc<Netns>, OwnedFd),
     /// Look whether these network namespaces are still at their paths; ends in [`Input::Gone`] if any is not.
     LookAt(Vec<(u32, PathBuf, Arc<Netns>)>),
+    /// Look whether a DEL means this network namespace: the one at the path that it names or, where it names none, one that is not at its own
+    /// path (the second) any more; ends in [`Input::Gone`] if so.
+    LookAtDeleted(u32, Option<PathBuf>, PathBuf, Arc<Netns>),
     /// End connections inside these network namespaces.
     Destroy(Vec<Arc<Netns>>, Arc<HashSet<Pair>>),
 }

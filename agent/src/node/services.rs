@@ -83,6 +83,8 @@ impl ServiceTable {
         let old = self.by_service.remove(key).unwrap_or_default();
         // What refuses every other port goes first, and comes last: never may it stand for a port that is there.
         let mut gone: Vec<_> = old.iter().filter(|a| !wanted.contains_key(a)).collect();
+        // An address may have passed to another service, which was looked at first.
+        gone.retain(|a| self.installed.get(a).is_none_or(|i| i.key == *key));
         gone.sort_by_key(|address| address.port);
         for address in gone {
             self.remove(kernel, address, now);

@@ -51,6 +51,8 @@ struct Rig {
     runtime: bool,
     /// Questions to it.
     asked: Vec<(u32, String)>,
+    /// Network namespaces that a DEL named, where they are to be looked at.
+    deleted: Vec<(u32, Option<PathBuf>)>,
 }
 
 impl Rig {
@@ -92,6 +94,7 @@ impl Rig {
             sandboxes: BTreeMap::new(),
             runtime: true,
             asked: Vec::new(),
+            deleted: Vec::new(),
         };
         rig.work();
         rig
@@ -143,6 +146,7 @@ impl Rig {
                 None => self.pending.push(trial),
             },
             Effect::Listen(..) | Effect::Destroy(..) | Effect::LookAt(..) => {}
+            Effect::LookAtDeleted(number, asked, ..) => self.deleted.push((number, asked)),
             Effect::Tell { message, .. } => self.told.push(message),
             Effect::Save(_) if self.full => self.node.unwritten(KeptFile::Pods, self.now),
             Effect::Remember(_) if self.full => self.node.unwritten(KeptFile::Namespaces, self.now),

@@ -67,6 +67,13 @@ impl Hands {
                 let gone = pods.iter().filter(|(_, path, netns)| !netns.is_at(path));
                 Input::Gone(gone.map(|(number, ..)| *number).collect())
             }),
+            Effect::LookAtDeleted(number, asked, path, netns) => self.in_background(move || {
+                let gone = match asked {
+                    Some(asked) => netns.is_at(&asked),
+                    None => !netns.is_at(&path),
+                };
+                Input::Gone(gone.then_some(number).into_iter().collect())
+            }),
             Effect::Destroy(namespaces, pairs) => {
                 self.revoked.add(&pairs);
                 tokio::task::spawn_blocking(move || destroy(&namespaces, &pairs));

@@ -219,6 +219,46 @@ fn a_late_del_of_an_earlier_pod_leaves_its_successor_alone() {
 }
 
 #[test]
+fn a_late_del_of_an_earlier_sandbox_leaves_the_pod_alone() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    rig.enrolled("web", "10.0.0.1");
+    let number = rig.number("web");
+    let mut late = request(Op::Del, "web", "10.0.0.1");
+    for path in [None, Some(PathBuf::from("/run/netns/before"))] {
+        late.netns = path.clone().unwrap_or_default();
+        rig.del(late.clone());
+        assert_eq!(rig.node.kernel.pods.len(), 1);
+        assert_eq!(rig.deleted.pop(), Some((number, path)));
+    }
+    // What was looked at is the pod's own.
+    rig.send(Input::Gone(vec![number]));
+    assert!(rig.node.kernel.pods.is_empty() && rig.node.pods.is_empty());
+}
+
+#[test]
+fn a_pod_that_is_noticed_late_to_be_gone_takes_nothing_of_who_has_its_address() {
+    let mut rig = Rig::new();
+    rig.tunnel_up(1);
+    rig.enrolled("web", "10.0.0.1");
+    let gone = rig.number("web");
+    rig.enrolled("next", "10.0.0.1");
+    let (local, listeners) = (
+        rig.node.kernel.local.clone(),
+        rig.node.kernel.listeners.len(),
+    );
+    assert_eq!(
+        local.values().copied().collect::<Vec<_>>(),
+        [rig.number("next")]
+    );
+    rig.send(Input::Gone(vec![gone]));
+    assert_eq!(rig.node.kernel.local, local);
+    assert_eq!(rig.node.kernel.listeners.len(), listeners);
+    rig.del(request(Op::Del, "next", "10.0.0.1"));
+    assert!(rig.node.kernel.local.is_empty() && rig.node.kernel.listeners.is_empty());
+}
+
+#[test]
 fn a_successor_of_the_same_name_has_a_number_of_its_own() {
     let mut rig = Rig::new();
     rig.tunnel_up(1);

@@ -151,6 +151,22 @@ fn what_the_kernel_cannot_do_justice_to_is_left_to_the_tunnel() {
 }
 
 #[test]
+fn an_address_that_passes_to_another_service_stays_with_it() {
+    let mut rig = Rig::new();
+    rig.service(service());
+    rig.workloads(vec![backend("a", "10.0.1.1")]);
+    let mut heir = service();
+    // Looked at before the one that it inherits from.
+    (heir.name, heir.hostname) = ("api".into(), "api.shop.svc.cluster.local".into());
+    rig.xds(Update {
+        services: vec![Arc::new(heir)],
+        removed_services: vec![service().key()],
+        ..Update::default()
+    });
+    assert!(rig.node.kernel.services.contains_key(&address()));
+}
+
+#[test]
 fn a_full_map_leaves_the_service_to_the_tunnel() {
     let mut rig = Rig::new();
     rig.node.kernel.room = Some(1);
