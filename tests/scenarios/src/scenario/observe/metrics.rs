@@ -53,22 +53,26 @@ pub fn counted(world: &World, ip: Ip, from: Pod, to: Pod, labels: &[&str]) -> Re
         }
         Ok(total)
     };
-    let (opened, closed, sent) = (
+    let names = [
         "warren_tcp_connections_opened_total",
         "warren_tcp_connections_closed_total",
+        "warren_tcp_connection_duration_seconds_count",
         "warren_tcp_sent_bytes_total",
-    );
-    let before = [sum(opened)?, sum(closed)?, sum(sent)?];
+        "warren_tcp_received_bytes_total",
+    ];
+    let before: Vec<f64> = names.iter().map(|n| sum(n)).collect::<Result<_>>()?;
+    let mut received = 0;
     for _ in 0..CONNECTIONS {
-        world.connect(
-            from,
-            &at,
-            &["--mode", "sink", "--bytes", &BYTES.to_string()],
-        )?;
+        let options = ["--mode", "sink", "--bytes", &BYTES.to_string()];
+        let answer = world.connect(from, &at, &options)?.received;
+        ensure!(answer > 0, "the server answered nothing");
+        // The client does not count the end of the line.
+        received += answer + 1;
     }
+    let (connections, bytes) = (CONNECTIONS, CONNECTIONS * BYTES);
+    let expected = [connections, connections, connections, bytes, received];
     eventually(Duration::from_secs(5), || {
-        let expected = [CONNECTIONS, CONNECTIONS, CONNECTIONS * BYTES];
-        for ((name, before), more) in [opened, closed, sent].into_iter().zip(before).zip(expected) {
+        for ((name, before), more) in names.iter().zip(&before).zip(expected) {
             let grown = sum(name)? - before;
             ensure!(
                 grown == more as f64,
@@ -121,47 +125,55 @@ fn total_of(text: &str, name: &str, labels: &[&str]) -> f64 {
         .sum()
 }
 
+/// Series of every process.
+const OF_ALL: [&str; 3] = [
+    "process_open_fds",
+    "process_resident_memory_bytes",
+    "process_cpu_seconds_total",
+];
+
+/// Series of each component, as a dashboard asks for them: whole names, of which others are only the beginning.
+const OF_ONE: [(&str, &[&str]); 3] = [
+    (
+        "ztunnel",
+        &[
+            "warren_certificates_valid",
+            "warren_certificate_remaining_seconds",
+            "warren_xds_connected",
+            "warren_tls_handshakes_total",
+            "warren_tls_handshakes_in_flight",
+            "warren_access_log_lost_lines",
+        ],
+    ),
+    (
+        "agent",
+        &[
+            "warren_bpf_map_entries{map=\"pods\"}",
+            "warren_bpf_map_max_entries{map=\"pods\"}",
+            "warren_bpf_events_total{event=\"events_lost\"}",
+            "warren_bpf_events_total{event=\"map_full\"}",
+            "warren_access_log_lost_lines",
+            "warren_xds_connected",
+        ],
+    ),
+    (
+        "control",
+        &[
+            "warren_control_certificates_issued_total",
+            "warren_control_xds_clients",
+        ],
+    ),
+];
+
 /// Saturation, certificates, the controller's stream: present, and with a value that makes sense.
 fn processes(world: &World) -> Result<()> {
-    let expected: [(&str, &[&str]); 3] = [
-        (
-            "ztunnel",
-            &[
-                "process_open_fds",
-                "process_resident_memory_bytes",
-                "process_cpu_seconds",
-                "warren_cert",
-                "warren_xds_connected",
-                "handshakes",
-            ],
-        ),
-        (
-            "agent",
-            &[
-                "process_open_fds",
-                "process_resident_memory_bytes",
-                "process_cpu_seconds",
-                "warren_bpf_map_entries",
-                "warren_xds_connected",
-                "lost",
-            ],
-        ),
-        (
-            "control",
-            &[
-                "process_open_fds",
-                "process_resident_memory_bytes",
-                "process_cpu_seconds",
-            ],
-        ),
-    ];
-    for (component, names) in expected {
+    for (component, own) in OF_ONE {
         let text = admin(world, "a", component, "/metrics")?;
-        for name in names {
-            let found = text
-                .lines()
-                .any(|l| !l.starts_with('#') && l.contains(name));
-            ensure!(found, "the metrics of {component} have no {name}");
+        for series in OF_ALL.iter().chain(own) {
+            ensure!(
+                has_series(&text, series),
+                "the metrics of {component} have no {series}"
+            );
         }
     }
     for component in ["ztunnel", "agent"] {
@@ -178,9 +190,22 @@ fn processes(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// Whether there is a sample of just this name and these labels.
+fn has_series(text: &str, series: &str) -> bool {
+    let name = |l: &str| l.rsplit_once(' ').is_some_and(|(name, _)| name == series);
+    text.lines().any(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_series_is_found_by_its_whole_name() {
+        let text = "# HELP lost x\nlost_lines 3\nall{x=\"lost\"} 4\n";
+        assert!(has_series(text, "lost_lines") && has_series(text, "all{x=\"lost\"}"));
+        assert!(!has_series(text, "lost") && !has_series(text, "all"));
+    }
 
     #[test]
     fn samples_are_summed_by_label() {
