@@ -25,7 +25,7 @@ pub fn register(add: &mut Registry) {
         add.both("internal-traffic-policy-local", near);
         add.both("reached-from-outside-the-mesh", from_plain);
     });
-    add.one("endpoints-follow-readiness", readiness);
+    add.both("endpoints-follow-readiness", readiness);
     add.one("probes-work-under-strict-and-deny", probes);
     choice::register(add);
 }
@@ -77,7 +77,7 @@ fn from_plain(world: &World, ip: Ip) -> Result<()> {
 }
 
 /// A pod that says it is not ready gets no connections through its Service, but for one that wants it anyway.
-fn readiness(world: &World) -> Result<()> {
+fn readiness(world: &World, ip: Ip) -> Result<()> {
     let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
     let (ready, manifest) = (dir.path().join("ready"), dir.path().join("flappy.yaml"));
     fill(
@@ -90,28 +90,26 @@ fn readiness(world: &World) -> Result<()> {
     )?;
     std::fs::write(&ready, "")?;
     let result = world.lab.apply(&manifest)?.ok().and_then(|_| {
-        reachable(world, "flappy", true).context("as a new pod")?;
+        reachable(world, "flappy", ip, true).context("as a new pod")?;
         std::fs::remove_file(&ready)?;
-        reachable(world, "flappy", false).context("once it is not ready")?;
-        reachable(world, "flappy-anyway", true).context("once it is not ready")?;
+        reachable(world, "flappy", ip, false).context("once it is not ready")?;
+        reachable(world, "flappy-anyway", ip, true).context("once it is not ready")?;
         std::fs::write(&ready, "")?;
-        reachable(world, "flappy", true).context("once it is ready again")
+        reachable(world, "flappy", ip, true).context("once it is ready again")
     });
     world.lab.delete(&manifest)?.ok()?;
     result
 }
 
-fn reachable(world: &World, service: &str, expected: bool) -> Result<()> {
+fn reachable(world: &World, service: &str, ip: Ip, expected: bool) -> Result<()> {
     let name = format!("{service}.shop.svc.cluster.local:{}", port::GREET);
     eventually(SOON, || {
-        let outcome = world.try_connect(
-            CLIENT_A,
-            &name,
-            &["--mode", "greet", "--family", "4", "--timeout-ms", "3000"],
-        )?;
+        let options = ["--mode", "greet", "--family", ip.digit()];
+        let options = [&options[..], &["--timeout-ms", "3000"]].concat();
+        let outcome = world.try_connect(CLIENT_A, &name, &options)?;
         ensure!(
             outcome.ok == expected,
-            "{name}: expected {expected}: {}",
+            "{name} over {ip}: expected {expected}: {}",
             told(&outcome)
         );
         Ok(())

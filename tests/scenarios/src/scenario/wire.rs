@@ -16,7 +16,7 @@ pub fn register(add: &mut Registry) {
     add.both("service-only-ciphertext", service_only_ciphertext);
     add.both("same-node-leaves-no-packet", same_node_stays);
     add.both("plaintext-is-seen-where-it-is", plaintext_is_seen);
-    add.one("tls-1.3-with-post-quantum-group", post_quantum);
+    add.both("tls-1.3-with-post-quantum-group", post_quantum);
 }
 
 fn only_ciphertext(world: &World, ip: Ip) -> Result<()> {
@@ -74,14 +74,14 @@ fn plaintext_is_seen(world: &World, ip: Ip) -> Result<()> {
     Ok(())
 }
 
-fn post_quantum(world: &World) -> Result<()> {
+fn post_quantum(world: &World, ip: Ip) -> Result<()> {
     // A new tunnel connection begins with a ClientHello and a ServerHello in the clear.
     world.lab.restart("ztunnel", "a", false)?;
     let packets = captured(
         world,
         CLIENT_A,
-        &world.at(SERVER_B, Ip::V4, port::ECHO)?.to_string(),
-        Ip::V4,
+        &world.at(SERVER_B, ip, port::ECHO)?.to_string(),
+        ip,
     )?;
     let hello = packets.server_hello()?;
     ensure!(

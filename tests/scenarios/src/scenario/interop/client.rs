@@ -31,16 +31,16 @@ pub fn register(add: &mut Registry) {
         .map(drop)
     });
     add.both("client/statuses", statuses);
-    add.one("client/denied-by-policy", denied);
-    add.one("client/certificates", certificates);
-    add.one("client/alpn", |w| {
+    add.both("client/denied-by-policy", denied);
+    add.both("client/certificates", certificates);
+    add.both("client/alpn", |w, ip| {
         once(
             w,
-            Ip::V4,
+            ip,
             "--alpn http/1.1 --expect alert:NoApplicationProtocol --expect reset",
         )
         .map(drop)?;
-        once(w, Ip::V4, "--alpn none --expect closed --expect reset").map(drop)
+        once(w, ip, "--alpn none --expect closed --expect reset").map(drop)
     });
     add.one("client/told-before-a-restart", restarted);
     add.long(|add| add.one("client/kept-alive", kept_alive));
@@ -160,18 +160,18 @@ fn statuses(world: &World, ip: Ip) -> Result<()> {
     Ok(())
 }
 
-fn denied(world: &World) -> Result<()> {
+fn denied(world: &World, ip: Ip) -> Result<()> {
     let applied = world.apply("policies/deny-other.yaml")?;
     let told = eventually(Duration::from_secs(2), || {
-        once(world, Ip::V4, "--expect status:401")
+        once(world, ip, "--expect status:401")
     });
     drop(applied);
     told?;
-    eventually(Duration::from_secs(2), || once(world, Ip::V4, "")).map(drop)
+    eventually(Duration::from_secs(2), || once(world, ip, "")).map(drop)
 }
 
 /// Each is refused, and the log says why.
-fn certificates(world: &World) -> Result<()> {
+fn certificates(world: &World, ip: Ip) -> Result<()> {
     let peer = Peer::new(world)?;
     let log = world.lab.dir().join("nodes/b/log/ztunnel.log");
     for (fault, reason) in [
@@ -185,7 +185,7 @@ fn certificates(world: &World) -> Result<()> {
         ("dns-only", "no_identity"),
     ] {
         let before = std::fs::read_to_string(&log)?.len();
-        let argv = options(world, Ip::V4, port::ECHO)?;
+        let argv = options(world, ip, port::ECHO)?;
         run(
             world,
             argv,
@@ -199,14 +199,14 @@ fn certificates(world: &World) -> Result<()> {
     let before = std::fs::read_to_string(&log)?.len();
     run(
         world,
-        options(world, Ip::V4, port::ECHO)?,
+        options(world, ip, port::ECHO)?,
         &none,
         "--expect alert:CertificateRequired --expect reset",
     )?;
     says(&log, before, "no certificate", "missing_client_certificate")?;
     run(
         world,
-        options(world, Ip::V4, port::ECHO)?,
+        options(world, ip, port::ECHO)?,
         &peer.forged("good"),
         "",
     )

@@ -41,16 +41,16 @@ pub fn register(add: &mut Registry) {
         })
         .map(drop)
     });
-    add.one("server/refuses-401", |w| refused(w, "--status 401"));
-    add.one("server/refuses-503", |w| refused(w, "--status 503"));
-    add.one("server/other-identity", |w| {
-        forged(w, "good", "spiffe://cluster.local/ns/shop/sa/client")
+    add.both("server/refuses-401", |w, ip| refused(w, ip, "--status 401"));
+    add.both("server/refuses-503", |w, ip| refused(w, ip, "--status 503"));
+    add.both("server/other-identity", |w, ip| {
+        forged(w, ip, "good", "spiffe://cluster.local/ns/shop/sa/client")
     });
-    add.one("server/other-trust-domain", |w| {
-        forged(w, "other-trust-domain", IDENTITY)
-    });
-    add.one("server/expired", |w| forged(w, "expired", IDENTITY));
-    add.one("server/self-signed", |w| forged(w, "self-signed", IDENTITY));
+    for fault in ["other-trust-domain", "expired", "self-signed"] {
+        add.both(&format!("server/{fault}"), move |w, ip| {
+            forged(w, ip, fault, IDENTITY)
+        });
+    }
 }
 
 /// The API object of the stock pod; gone when dropped.
@@ -212,16 +212,16 @@ fn streams(world: &World, ip: Ip) -> Result<()> {
     Ok(())
 }
 
-fn refused(world: &World, more: &str) -> Result<()> {
-    served(world, Ip::V4, more, |to| connect(world, to, false)).map(drop)
+fn refused(world: &World, ip: Ip, more: &str) -> Result<()> {
+    served(world, ip, more, |to| connect(world, to, false)).map(drop)
 }
 
 /// A server that is not who it should be gets no request.
-fn forged(world: &World, fault: &str, identity: &str) -> Result<()> {
+fn forged(world: &World, ip: Ip, fault: &str, identity: &str) -> Result<()> {
     let peer = Peer::new(world)?;
     let mut credentials = peer.forged(fault);
     credentials.extend(["--forge-id".to_owned(), identity.to_owned()]);
-    let lines = with(world, &peer, Ip::V4, &credentials, "", |to| {
+    let lines = with(world, &peer, ip, &credentials, "", |to| {
         connect(world, to, false)
     })?;
     ensure!(
