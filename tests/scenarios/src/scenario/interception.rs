@@ -1,5 +1,6 @@
 //! Connections are taken hold of by the kernel programs alone.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -25,6 +26,13 @@ pub fn register(add: &mut Registry) {
     });
 }
 
+/// What prints rules.
+const RULESETS: [&[&str]; 3] = [
+    &["nft", "list", "ruleset"],
+    &["iptables-save"],
+    &["ip6tables-save"],
+];
+
 fn rules(text: &str) -> Vec<&str> {
     let said = |l: &&str| !l.is_empty() && !l.starts_with('#') && !l.starts_with(':');
     text.lines()
@@ -37,11 +45,7 @@ fn rules(text: &str) -> Vec<&str> {
 fn no_rules_in_pods(world: &World) -> Result<()> {
     need(&["nft", "iptables-save"])?;
     for pod in [CLIENT_A, SERVER_A, SERVER_B] {
-        for command in [
-            &["nft", "list", "ruleset"][..],
-            &["iptables-save"],
-            &["ip6tables-save"],
-        ] {
+        for command in RULESETS {
             let text = world.lab.exec(pod, command)?.ok()?;
             ensure!(
                 rules(&text).is_empty(),
@@ -64,48 +68,107 @@ fn no_rules_in_pods(world: &World) -> Result<()> {
 }
 
 fn no_rules_anywhere(world: &World) -> Result<()> {
-    need(&["nft"])?;
     no_rules_in_pods(world)?;
     for node in ["a", "b"] {
-        let text = world.lab.node(node, &["nft", "list", "ruleset"])?.ok()?;
-        ensure!(
-            rules(&text).is_empty(),
-            "node {node}: `nft list ruleset` prints {:?}",
-            rules(&text)
-        );
+        for command in RULESETS {
+            let text = world.lab.node(node, command)?.ok()?;
+            ensure!(
+                rules(&text).is_empty(),
+                "node {node}: `{}` prints {:?}",
+                command.join(" "),
+                rules(&text)
+            );
+        }
     }
     Ok(())
 }
 
+/// A field of each map's key and one of its value, where they are structures.
+const FIELDS: [(&str, Option<&str>, Option<&str>); 9] = [
+    ("backends", Some("index"), Some("port")),
+    ("config", None, Some("generation")),
+    ("conns", Some("netns"), Some("backend_port")),
+    ("direct_conns", None, Some("start_ns")),
+    ("local_workloads", Some("words"), Some("flags")),
+    ("pods", None, Some("flags")),
+    ("probe_ports", Some("port"), None),
+    ("services", Some("port"), Some("flags")),
+    ("verdicts", Some("source"), Some("verdict")),
+];
+
+/// Maps whose entries are gone before they are seen (a handshake is soon over, storage of sockets cannot be walked), and a field of their
+/// types.
+const PASSING: [(&str, &str); 2] = [("flows", "client_port"), ("intents", "generation")];
+
+/// Maps without structures: the kernel takes no types for sockets and ring buffers, and counters are numbers.
+const PLAIN: [&str; 3] = ["counters", "events", "listeners"];
+
 /// `bpftool` knows the maps' types and prints each entry with the names of its fields.
 fn named_fields(world: &World) -> Result<()> {
     need(&["bpftool"])?;
-    world.greet(
-        CLIENT_A,
-        &world.at(SERVER_B, Ip::V4, port::GREET)?.to_string(),
-        Ip::V4,
-    )?;
-    for (map, field) in [
-        ("pods", "flags"),
-        ("local_workloads", "flags"),
-        ("services", "flags"),
-        ("backends", "port"),
-    ] {
-        let path = pinned(map);
-        let mut command = std::process::Command::new("bpftool");
-        command.args(["-j", "map", "dump", "pinned"]).arg(&path);
-        let text = run(command, LIMIT)?.ok()?;
-        let dump: Value = serde_json::from_str(&text).with_context(|| format!("dump of {map}"))?;
-        let entries = dump.as_array().context("bpftool printed no array")?;
-        ensure!(!entries.is_empty(), "map {map} is empty");
-        let value = &entries[0]["formatted"]["value"];
+    eventually(Duration::from_secs(5), || {
         ensure!(
-            value.get(field).is_some(),
-            "entries of {map} have no field {field}: {}",
-            entries[0]
+            is_direct(world, CLIENT_A, SERVER_A, Ip::V4)?,
+            "no direct flow"
+        );
+        Ok(())
+    })?;
+    let mut held = Vec::new();
+    for to in [SERVER_A, SERVER_B] {
+        let at = world.at(to, Ip::V4, port::ECHO)?.to_string();
+        held.push(world.start_peer(CLIENT_A, &["stream", &at, "--seconds", "20"], true)?);
+    }
+    for (map, key, value) in FIELDS {
+        let dump = bpftool(&["map", "dump", "pinned"], map)?;
+        let entries = dump.as_array().context("bpftool printed no array")?;
+        let entry = entries
+            .first()
+            .with_context(|| format!("map {map} is empty"))?;
+        for (part, field) in [("key", key), ("value", value)] {
+            ensure!(
+                field.is_none_or(|f| entry["formatted"][part].get(f).is_some()),
+                "a {part} of {map} has no field {field:?}: {entry}"
+            );
+        }
+    }
+    for (map, field) in PASSING {
+        let types = bpftool(&["btf", "dump", "map", "pinned"], map)?.to_string();
+        ensure!(
+            types.contains(&format!("\"name\":\"{field}\"")),
+            "the types of {map} have no field {field}: {types}"
         );
     }
+    every_map_is_known()
+}
+
+/// A new map is looked at as well.
+fn every_map_is_known() -> Result<()> {
+    let known = FIELDS.map(|(map, ..)| map).into_iter();
+    let known: BTreeSet<String> = known
+        .chain(PASSING.map(|(map, _)| map))
+        .chain(PLAIN)
+        .map(str::to_owned)
+        .collect();
+    let pinned = std::fs::read_dir(pinned("")).context("cannot read the directory of pins")?;
+    let pinned: BTreeSet<String> = pinned
+        .map(|e| Ok(e?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    ensure!(
+        pinned == known,
+        "pinned are {pinned:?}, looked at were {known:?}"
+    );
     Ok(())
+}
+
+/// What `bpftool` says of a map that the agent of node a pinned.
+fn bpftool(words: &[&str], map: &str) -> Result<Value> {
+    let mut command = std::process::Command::new("bpftool");
+    command.arg("-j").args(words).arg(pinned(map));
+    if words[0] == "btf" {
+        command.arg("kv");
+    }
+    let text = run(command, LIMIT)?.ok()?;
+    serde_json::from_str(&text).with_context(|| format!("what bpftool says of {map}"))
 }
 
 /// A map that the agent of node a pinned.
