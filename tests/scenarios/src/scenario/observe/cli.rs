@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::process::{LIMIT, run};
 use crate::scenario::Registry;
 use crate::scenario::policy::may_connect;
-use crate::world::{CLIENT_A, Ip, OTHER_A, SERVER_B, World, eventually, manifests, port};
+use crate::world::{CLIENT_A, Ip, OTHER_A, SERVER_B, World, eventually, manifests, need, port};
 
 /// Each view and a text that it must show in this lab.
 const VIEWS: [(&str, &str); 8] = [
@@ -31,6 +31,7 @@ pub fn register(add: &mut Registry) {
     }
     add.one("cli/log-level", log_level);
     add.one("cli/check", check);
+    add.one("cli/check-without-capabilities", check_without_capabilities);
     add.one("cli/of-a-node", of_a_node);
     add.one("cli/bad-arguments", bad_arguments);
     add.one("bad-object-is-skipped-and-listed", bad_object);
@@ -89,14 +90,82 @@ fn log_level(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// What `warren check` looks at, in this order.
+const CHECKS: [&str; 15] = [
+    "capabilities",
+    "kernel",
+    "BTF",
+    "connect hooks",
+    "sockops hook",
+    "socket option hooks",
+    "socket lookup",
+    "network namespace cookies",
+    "socket maps",
+    "ring buffer",
+    "ending live flows",
+    "BPF JIT",
+    "IPv6",
+    "cgroup v2",
+    "bpffs",
+];
+
 fn check(world: &World) -> Result<()> {
-    let shown = world.lab.warren(&["check"])?.ok()?;
-    for word in ["kernel", "BTF", "cgroup"] {
+    let shown = world.lab.warren(&["check", "-o", "json"])?.ok()?;
+    let findings: Vec<Value> = serde_json::from_str(&shown)?;
+    let names: Vec<&str> = findings
+        .iter()
+        .filter_map(|f| f["check"].as_str())
+        .collect();
+    ensure!(
+        names.starts_with(&CHECKS),
+        "`warren check` looks at {names:?}, expected {CHECKS:?}"
+    );
+    for finding in findings.iter().take(CHECKS.len()) {
+        let text = |field: &str| finding[field].as_str().unwrap_or_default();
+        let fits = match text("result") {
+            "pass" => !text("found").is_empty(),
+            // Without the JIT, say: the node works.
+            "warn" => !text("remedy").is_empty(),
+            _ => false,
+        };
+        ensure!(fits, "on a node that works: {finding}");
+    }
+    let table = world.lab.warren(&["check"])?.ok()?;
+    for name in CHECKS {
         ensure!(
-            shown.contains(word),
-            "`warren check` says nothing about {word}: {shown}"
+            table.lines().any(|l| l.starts_with(name)),
+            "`warren check` says nothing about {name}: {table}"
         );
     }
+    ensure!(table.contains("This machine can be a node"), "{table}");
+    Ok(())
+}
+
+/// In a container that may do too little it says so and what to do, and fails.
+fn check_without_capabilities(world: &World) -> Result<()> {
+    need(&["setpriv"])?;
+    let mut command = std::process::Command::new("setpriv");
+    command
+        .args(["--bounding-set", "-all", "--inh-caps", "-all"])
+        .arg(world.lab.program("warren"))
+        .arg("--run-dir")
+        .arg(world.lab.dir().join("nodes/a/run"))
+        .arg("check");
+    let done = run(command, LIMIT)?;
+    ensure!(
+        done.status.code() == Some(1),
+        "expected exit status 1: {done}"
+    );
+    let line = done.stdout.lines().find(|l| l.starts_with("capabilities"));
+    let line = line.with_context(|| format!("no line on capabilities: {done}"))?;
+    for word in ["FAIL", "CAP_BPF", "missing", "give them to the agent"] {
+        ensure!(line.contains(word), "the line has no {word}: {line}");
+    }
+    ensure!(
+        done.stdout
+            .contains("This machine cannot be a node yet: 1 of"),
+        "{done}"
+    );
     Ok(())
 }
 
