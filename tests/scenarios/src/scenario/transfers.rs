@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::Registry;
+use super::interception::is_direct;
 use crate::lab::Pod;
 use crate::peer::{IdleReport, LeaveReport};
-use crate::world::{CLIENT_A, Ip, SERVER_A, SERVER_B, World, port, told};
+use crate::world::{CLIENT_A, Ip, SERVER_A, SERVER_B, World, eventually, port, told};
 
 const MIB: u64 = 1 << 20;
 
@@ -33,15 +34,18 @@ pub fn register(add: &mut Registry) {
     add.both("connect-and-leave", |w, ip| {
         everywhere(w, ip, |at| at.leave(200))
     });
-    add.both("idle-200", |w, ip| idle(w, ip, 200, 8));
+    add.both("idle-200", |w, ip| idle(w, ip, SERVER_B, 200, 8));
+    add.one("gibibyte/v4", |w| gibibyte(w, Ip::V4));
     add.long(|add| {
-        add.both("gibibyte", |w, ip| {
-            once(w, ip, |at| {
-                at.source(1024 * MIB)?;
-                at.sink(1024 * MIB)
-            })
+        add.one("gibibyte/v6", |w| gibibyte(w, Ip::V6));
+        add.both("idle-1000", |w, ip| idle(w, ip, SERVER_B, 1000, 240));
+        add.both("idle-1000-direct", |w, ip| {
+            eventually(Duration::from_secs(5), || {
+                ensure!(is_direct(w, CLIENT_A, SERVER_A, ip)?, "no direct flow");
+                Ok(())
+            })?;
+            idle(w, ip, SERVER_A, 1000, 120)
         });
-        add.both("idle-1000", |w, ip| idle(w, ip, 1000, 240));
     });
 }
 
@@ -136,8 +140,15 @@ impl At<'_> {
     }
 }
 
-fn idle(world: &World, ip: Ip, count: usize, seconds: u64) -> Result<()> {
-    let at = world.at(SERVER_B, ip, port::ECHO)?.to_string();
+fn gibibyte(world: &World, ip: Ip) -> Result<()> {
+    once(world, ip, |at| {
+        at.source(1024 * MIB)?;
+        at.sink(1024 * MIB)
+    })
+}
+
+fn idle(world: &World, ip: Ip, to: Pod, count: usize, seconds: u64) -> Result<()> {
+    let at = world.at(to, ip, port::ECHO)?.to_string();
     let (count_text, seconds_text) = (count.to_string(), seconds.to_string());
     let argv = [
         "idle",
