@@ -40,7 +40,7 @@ enum Command {
     /// Build the kernel programs and the release binaries
     Build(build::Args),
     /// Set up, build, and show the mesh at work on real programs
-    Demo(Rest),
+    Demo(demo::Args),
     /// Set up, build, and run every test
     Test(test::Args),
     /// The lab: nodes and pods on this machine (up, exec, apply, delete, cp, logs, ps, node, restart, down)
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Setup(args) => setup::command(&args),
         Command::Build(args) => build::command(&args),
-        Command::Demo(args) => demo::command(&args.rest),
+        Command::Demo(args) => demo::command(&args),
         Command::Test(args) => test::command(&args),
         Command::Lab(args) => lab::command(&args.rest),
         Command::Cluster(args) => cluster::command(&args.rest),
