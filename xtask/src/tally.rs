@@ -7,12 +7,13 @@ use anyhow::Context as _;
 
 use crate::run::shown;
 
-/// Passed, failed, skipped.
+/// Passed, failed, skipped, and passed only when tried again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
     pub(crate) skipped: usize,
+    pub(crate) unsteady: usize,
 }
 
 impl Tally {
@@ -66,6 +67,18 @@ impl Tally {
         Ok(())
     }
 
+    /// The counts in a line, as a program's own closing line has them.
+    pub(crate) fn closing(&self) -> String {
+        let mut line = format!(
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        );
+        if self.unsteady > 0 {
+            line += &format!(", {} unsteady", self.unsteady);
+        }
+        line
+    }
+
     fn add(&mut self, line: &str) {
         let cargo = line
             .strip_prefix("test result: ")
@@ -86,6 +99,7 @@ impl Tally {
                 "passed" => self.passed += number,
                 "failed" => self.failed += number,
                 "ignored" | "skipped" => self.skipped += number,
+                "unsteady" => self.unsteady += number,
                 _ => {}
             }
         }
@@ -114,14 +128,21 @@ mod tests {
         let mut tally = Tally::default();
         tally.add("test result: ok. 12 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s");
         tally.add("7 passed, 3 failed, 1 skipped");
+        assert_eq!(tally.closing(), "19 passed, 4 failed, 3 skipped");
+        tally.add("0 passed, 0 failed, 0 skipped, 2 unsteady");
         tally.add("the password passed, they said");
         assert_eq!(
             tally,
             Tally {
                 passed: 19,
                 failed: 4,
-                skipped: 3
+                skipped: 3,
+                unsteady: 2
             }
+        );
+        assert_eq!(
+            tally.closing(),
+            "19 passed, 4 failed, 3 skipped, 2 unsteady"
         );
     }
 }

@@ -71,10 +71,7 @@ pub(crate) fn command(args: &Args) -> anyhow::Result<ExitCode> {
         everything_else(&mut tally, args)?;
     }
     println!("took {} s", began.elapsed().as_secs());
-    println!(
-        "{} passed, {} failed, {} skipped",
-        tally.passed, tally.failed, tally.skipped
-    );
+    println!("{}", tally.closing());
     Ok(if tally.failed == 0 {
         ExitCode::SUCCESS
     } else {

@@ -15,7 +15,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run scenarios; the last line is `N passed, N failed, N skipped`.
+    /// Run scenarios; the last line is `N passed, N failed, N skipped`, and `, N unsteady` where some passed only when tried again.
     Run(runner::Options),
     /// Show the mesh at work; exit status 0 only where every step held.
     Demo(demo::Options),

@@ -39,8 +39,8 @@ pub struct Options {
     /// Stop at the first failure.
     #[arg(long)]
     fail_fast: bool,
-    /// Run a scenario that failed this many times more. One that passes then counts, and is named at the end: it is unsteady,
-    /// or the machine was too busy.
+    /// Run a scenario that failed this many times more, but for those that look for plaintext and open policies. One that passes
+    /// then counts as passed, and is named and counted at the end: it is unsteady, or the machine was too busy.
     #[arg(long, default_value_t = 0)]
     retries: u32,
 }
@@ -188,11 +188,19 @@ impl Tally {
         if !self.unsteady.is_empty() {
             println!("passed only when tried again: {}", self.unsteady.join(" "));
         }
-        println!(
+        println!("{}", self.closing());
+        self.failed == 0
+    }
+
+    fn closing(&self) -> String {
+        let mut line = format!(
             "{} passed, {} failed, {} skipped",
             self.passed, self.failed, self.skipped
         );
-        self.failed == 0
+        if !self.unsteady.is_empty() {
+            line += &format!(", {} unsteady", self.unsteady.len());
+        }
+        line
     }
 
     fn skip(&mut self, name: &str, why: &str) {
@@ -272,7 +280,8 @@ fn run_one(scenario: &Scenario, world: &World, options: &Options, tally: &mut Ta
     }
     let begin = Instant::now();
     let mut result = scenario.run(world);
-    for _ in 0..options.retries {
+    let retries = if scenario.strict { 0 } else { options.retries };
+    for _ in 0..retries {
         signals::stop_here_if_interrupted();
         match &result {
             Err(error) if error.downcast_ref::<Skip>().is_none() => {
@@ -293,5 +302,22 @@ fn run_one(scenario: &Scenario, world: &World, options: &Options, tally: &mut Ta
             Some(skip) => tally.skip(&scenario.name, &skip.to_string()),
             None => tally.fail(&scenario.name, took, &format!("{error:#}")),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closing_line_counts_what_was_unsteady() {
+        let mut tally = Tally {
+            passed: 3,
+            skipped: 1,
+            ..Tally::default()
+        };
+        assert_eq!(tally.closing(), "3 passed, 0 failed, 1 skipped");
+        tally.unsteady.push("sockets/one".to_owned());
+        assert_eq!(tally.closing(), "3 passed, 0 failed, 1 skipped, 1 unsteady");
     }
 }

@@ -73,6 +73,8 @@ pub struct Scenario {
     pub long: bool,
     /// Needs pods, nodes and objects alone: it holds on a cluster, too.
     pub anywhere: bool,
+    /// Has no second try.
+    pub strict: bool,
     body: Body,
 }
 
@@ -91,12 +93,13 @@ pub fn all() -> Vec<Scenario> {
         suite: Suite::Main,
         long: false,
         anywhere: false,
+        strict: false,
     };
     registry.theme("lab", laboratory::register);
     registry.theme("commands", commands::register);
     registry.theme("capture", interception::register);
     registry.theme("direct", direct::register);
-    registry.theme("wire", wire::register);
+    registry.theme("wire", |add| add.strict(wire::register));
     registry.theme("addresses", addresses::register);
     registry.theme("transfers", |add| add.anywhere(transfers::register));
     registry.theme("sockets", sockets::register);
@@ -107,11 +110,11 @@ pub fn all() -> Vec<Scenario> {
     registry.theme("network-policies", network_policies::register);
     registry.theme("enrol", enrol::register);
     registry.theme("input", input::register);
-    registry.theme("kill", kill::register);
+    registry.theme("kill", |add| add.strict(kill::register));
     registry.theme("certificates", certificates::register);
     registry.theme("observe", observe::register);
     registry.theme("interop", interop::register);
-    registry.theme("hostile", hostile::register);
+    registry.theme("hostile", |add| add.strict(hostile::register));
     registry.list
 }
 
@@ -122,6 +125,7 @@ pub struct Registry {
     suite: Suite,
     long: bool,
     anywhere: bool,
+    strict: bool,
 }
 
 impl Registry {
@@ -133,6 +137,7 @@ impl Registry {
             suite: self.suite,
             long: self.long,
             anywhere: self.anywhere,
+            strict: self.strict,
             body: Box::new(body),
         });
     }
@@ -165,6 +170,13 @@ impl Registry {
         self.anywhere = before;
     }
 
+    /// What `add` adds has no second try: plaintext on the link or a policy that opens is an error however seldom it shows.
+    pub fn strict(&mut self, add: impl FnOnce(&mut Self)) {
+        let before = std::mem::replace(&mut self.strict, true);
+        add(self);
+        self.strict = before;
+    }
+
     fn theme(&mut self, theme: &'static str, register: impl FnOnce(&mut Self)) {
         self.theme = theme;
         register(self);
@@ -182,5 +194,16 @@ mod tests {
         let scenarios = all();
         let names: BTreeSet<&str> = scenarios.iter().map(|s| s.name.as_str()).collect();
         assert_eq!(names.len(), scenarios.len());
+    }
+
+    #[test]
+    fn what_may_leak_has_no_second_try() {
+        let strict = |name: &str| {
+            let themes = ["wire/", "kill/", "hostile/", "policy/live/"];
+            themes.iter().any(|theme| name.starts_with(theme))
+        };
+        for scenario in all() {
+            assert_eq!(scenario.strict, strict(&scenario.name), "{}", scenario.name);
+        }
     }
 }

@@ -23,7 +23,7 @@ pub fn register(add: &mut Registry) {
         }
     });
     add.one("what-cannot-be-checked-at-l4-is-said", said_at_l4);
-    live::register(add);
+    add.strict(live::register);
 }
 
 /// One question: may this pod connect to that one on this port?
