@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 fn committed() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/charts/crds/templates")
 }
@@ -47,5 +49,40 @@ fn schemas_are_structural() {
             );
         }
         assert!(text.contains("openAPIV3Schema"));
+    }
+}
+
+/// Else the API server drops what it does not know before anybody could refuse it.
+#[test]
+fn unknown_fields_are_kept_everywhere_but_in_the_status() {
+    const KEPT: &str = "x-kubernetes-preserve-unknown-fields";
+    fn walk(path: &str, schema: &Value, marked: &mut Vec<String>) {
+        let Some(parts) = schema.as_object() else {
+            return;
+        };
+        let named = parts.get("properties").and_then(Value::as_object);
+        let is_kept = parts.get(KEPT) == Some(&Value::Bool(true));
+        let wanted = named.is_some() && !path.starts_with(".status");
+        assert_eq!(is_kept, wanted, "{path}");
+        if is_kept {
+            marked.push(path.to_owned());
+        }
+        for (name, field) in named.into_iter().flatten() {
+            walk(&format!("{path}.{name}"), field, marked);
+        }
+        for (part, mark) in [("items", "[]"), ("additionalProperties", "{}")] {
+            if let Some(below) = parts.get(part) {
+                walk(&format!("{path}{mark}"), below, marked);
+            }
+        }
+    }
+    let mut marked = Vec::new();
+    for crd in warren_crds::render::definitions() {
+        let crd = serde_json::to_value(crd).expect("JSON");
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        walk("", schema, &mut marked);
+    }
+    for path in ["", ".spec.rules[].from[].source", ".spec.portLevelMtls{}"] {
+        assert!(marked.iter().any(|m| m == path), "{path}: {marked:?}");
     }
 }

@@ -133,11 +133,13 @@ fn line(key: Option<&ObjectKey>, note: &Note) -> String {
 /// Whether an update leaves everything that decides as it is.
 fn same_meaning(object: &Value, old: &Value) -> bool {
     let dry_run = |v: &Value| v["metadata"]["annotations"][DRY_RUN].clone();
-    let version = |v: &Value| v["apiVersion"].clone();
-    old.is_object()
-        && object["spec"] == old["spec"]
-        && dry_run(object) == dry_run(old)
-        && version(object) == version(old)
+    // A field beside `spec` that does not belong there decides, too: it makes the object one that cannot be read.
+    let rest = |v: &Value| {
+        let mut fields = v.as_object().cloned()?;
+        fields.retain(|name, _| name != "metadata" && name != "status");
+        Some(fields)
+    };
+    old.is_object() && rest(object) == rest(old) && dry_run(object) == dry_run(old)
 }
 
 /// They travel in HTTP headers.

@@ -147,6 +147,9 @@ fn an_update_that_changes_no_meaning_goes_on() {
     let mut worse = bad.clone();
     worse["spec"]["action"] = "DENY".into();
     assert!(judge(worse, &bad, &index()).refused.is_some());
+    let mut beside = bad.clone();
+    beside["action"] = "DENY".into();
+    assert!(judge(beside, &bad, &index()).refused.is_some());
     let mut dry = bad.clone();
     dry["metadata"]["annotations"] = json!({"warren.dev/dry-run": "perhaps"});
     assert!(judge(dry, &bad, &index()).refused.is_some());

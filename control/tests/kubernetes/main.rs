@@ -12,4 +12,5 @@ mod outage;
 mod scale;
 mod status;
 mod tokens;
+mod unknown_fields;
 mod webhook;

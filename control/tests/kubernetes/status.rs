@@ -18,7 +18,7 @@ fn policy(name: &str, spec: &str) -> String {
 }
 
 /// Waits for the condition about a generation, compares it, and returns its message.
-async fn accepted(
+pub async fn accepted(
     client: &kube::Client,
     object: &str,
     generation: i64,

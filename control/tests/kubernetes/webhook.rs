@@ -17,7 +17,7 @@ use crate::support::objects::{api_of, apply, delete, namespace, node, pod};
 use crate::support::{SYSTEM, eventually};
 
 /// Of the chart's, but for the address, and strict: a call that fails shows.
-async fn configure(client: &Client, port: u16) {
+pub async fn configure(client: &Client, port: u16) {
     let chart = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../deploy/charts/mesh/templates/webhook.yaml"
@@ -44,7 +44,7 @@ async fn configure(client: &Client, port: u16) {
         .expect("a configuration that the API server takes");
 }
 
-async fn bundle(client: &Client) -> Option<String> {
+pub async fn bundle(client: &Client) -> Option<String> {
     let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
     let found = api.get("warren-control").await.ok()?;
     let bundle = found.webhooks?.remove(0).client_config.ca_bundle?;

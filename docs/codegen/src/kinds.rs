@@ -50,7 +50,7 @@ fn page(crd: &Value, kind: &str, meanings: &Meanings, examples: &str) -> String 
         "# {kind}\n\n`apiVersion: {group}/{name}`, namespaced; `kubectl get {plural}`, or `{short}`.\n\n{}\n\n",
         text(spec, "/description")
     );
-    out += "## Fields\n\nAn unknown field is refused by `kubectl`, and makes the object invalid in a directory of manifests.\n\n";
+    out += UNKNOWN;
     out += &table(&["Field", "Type", "Default", "Meaning"], &rows);
     for (path, values) in found {
         let rows: Vec<_> = values
@@ -62,6 +62,14 @@ fn page(crd: &Value, kind: &str, meanings: &Meanings, examples: &str) -> String 
     }
     out + STATUS + examples
 }
+
+const UNKNOWN: &str = "## Fields
+
+An unknown field makes the object invalid. The webhook refuses it and names the field (`kubectl` by itself does not complain, whatever
+`--validate` says: the API server keeps such fields so that they can be seen). Where the webhook is away the condition below says so, and
+for a directory of manifests `warren status`; the object then counts as one that cannot be read.
+
+";
 
 const STATUS: &str = "## Status
 

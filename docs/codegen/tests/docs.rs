@@ -21,6 +21,7 @@ const FOREIGN: &[&str] = &[
     "reuse-values",
     "set",
     "since",
+    "validate",
     "wait",
     "cluster",
     "cluster-smoke",

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use warren_admin::types::{ConfigView, Warning, WorkloadView};
+use warren_admin::types::{ConfigView, PolicyView, Warning, WorkloadView};
 use warren_api::channel::Target;
 
 use super::api::ApiServer;
@@ -74,9 +74,12 @@ impl Controller {
             .collect()
     }
 
+    pub async fn policy_views(&self) -> Vec<PolicyView> {
+        self.admin().get("/policies").await.expect("policies")
+    }
+
     pub async fn policies(&self) -> Vec<String> {
-        let all: Vec<warren_admin::types::PolicyView> =
-            self.admin().get("/policies").await.expect("policies");
+        let all = self.policy_views().await;
         all.into_iter()
             .map(|p| format!("{}/{}", p.namespace, p.name))
             .collect()
