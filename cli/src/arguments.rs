@@ -93,7 +93,7 @@ pub enum Command {
     Uninstall(install::Uninstall),
     /// Prints the manifests of an installation, for `kubectl apply -f -`.
     Render(install::Render),
-    /// Whether this machine can be a node of a mesh (exit status 1 where it cannot), and which objects the mesh that runs here cannot honour.
+    /// Whether this machine can be a node of a mesh (exit status 1 where it cannot), and which objects the controller that runs here cannot honour; where none does, it says where to look instead.
     Check {
         /// The cgroup that the programs will be attached to; the root of the cgroup v2 hierarchy by default.
         #[arg(long, value_name = "PATH")]

@@ -12,6 +12,11 @@ mod cgroup;
 mod kernel;
 mod privilege;
 
+const OBJECTS: &str = "objects of the mesh";
+/// Where a controller runs somewhere else, as it does on Kubernetes.
+const CONDITIONS: &str = "on Kubernetes their condition Accepted says whether they are honoured: `kubectl get authorizationpolicies,peerauthentications -A`; \
+     of other objects `kubectl get events -A --field-selector source=warren-control`";
+
 /// How a finding is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -70,11 +75,16 @@ pub fn kernel_is_old(release: &str) -> bool {
     kernel::judge_version(release).result == Verdict::Fail
 }
 
-/// Looks at everything and writes it, with the objects that the controller cannot honour; false where something fails.
+/// Looks at everything and writes it, with the objects that the controller cannot honour (None: no controller told); false where
+/// something fails.
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn run(cgroup: Option<&Path>, objects: &[Warning], format: Format) -> Result<bool, Error> {
+pub fn run(
+    cgroup: Option<&Path>,
+    objects: Option<&[Warning]>,
+    format: Format,
+) -> Result<bool, Error> {
     let mut findings = vec![privilege::capabilities(), kernel::version(), kernel::btf()];
     findings.extend(kernel::features());
     findings.extend([
@@ -83,9 +93,21 @@ pub fn run(cgroup: Option<&Path>, objects: &[Warning], format: Format) -> Result
         cgroup::hierarchy(cgroup),
         cgroup::bpffs(),
     ]);
-    findings.extend(objects.iter().map(of_object));
+    findings.extend(of_objects(objects));
     output::write(format, &findings, |findings| draw(findings))?;
     Ok(findings.iter().all(|f| f.result != Verdict::Fail))
+}
+
+/// Silence would read as if every object were honoured.
+fn of_objects(objects: Option<&[Warning]>) -> Vec<Finding> {
+    match objects {
+        Some(objects) => objects.iter().map(of_object).collect(),
+        None => vec![Finding::warn(
+            OBJECTS,
+            "not looked at: no controller answers on this machine",
+            CONDITIONS,
+        )],
+    }
 }
 
 /// The controller's reason says what to do as well.
@@ -143,6 +165,22 @@ mod tests {
             "AuthorizationPolicy shop/bad",
             &warning.reason,
             "can be a node",
+        ] {
+            assert!(shown.contains(word), "{shown}");
+        }
+        assert_eq!(of_objects(Some(&[])), [], "a controller has no complaint");
+    }
+
+    #[test]
+    fn where_no_controller_answers_it_says_where_to_look() {
+        let findings = of_objects(None);
+        assert_eq!(findings[0].result, Verdict::Warn);
+        let shown = draw(&findings);
+        for word in [
+            "objects of the mesh",
+            "no controller answers on this machine",
+            "kubectl get authorizationpolicies,peerauthentications -A",
+            "This machine can be a node.",
         ] {
             assert!(shown.contains(word), "{shown}");
         }

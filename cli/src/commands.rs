@@ -16,14 +16,14 @@ pub async fn run(arguments: &Arguments) -> Result<bool, Error> {
     let format = arguments.output;
     if let Command::Check { cgroup } = &arguments.command {
         let objects = match place::find(arguments) {
-            Ok(place) => status::warnings(&place).await,
+            Ok(place) => status::told(&place).await,
             Err(asked @ (place::Error::NoLab { .. } | place::Error::NoNode { .. })) => {
                 return Err(asked.into());
             }
             // No mesh runs here (yet).
-            Err(_) => Vec::new(),
+            Err(_) => None,
         };
-        return crate::check::run(cgroup.as_deref(), &objects, format);
+        return crate::check::run(cgroup.as_deref(), objects.as_deref(), format);
     }
     if let Some(done) = install::run(&arguments.command).await {
         return Ok(done.map(|()| true)?);

@@ -268,6 +268,14 @@ async fn check_gives_a_verdict() {
         (&Value::from("fail"), true)
     );
     assert!(findings.len() >= 12);
+    // No controller is in that folder.
+    let objects = findings
+        .iter()
+        .find(|f| f["check"] == "objects of the mesh");
+    let objects = objects.expect("what was not looked at");
+    assert_eq!(objects["result"], "warn");
+    let remedy = objects["remedy"].as_str().expect("where to look");
+    assert!(remedy.contains("kubectl get "), "{remedy}");
     assert_eq!(
         warren(dir.path(), &["frobnicate"]).await.status.code(),
         Some(2)

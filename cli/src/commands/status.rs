@@ -45,14 +45,14 @@ pub async fn run(place: &Place, format: Format, verbose: bool) -> Result<bool, E
                 .push(ask::explain(place, &process, &error)),
         }
     }
-    report.warnings = warnings(place).await;
+    report.warnings = told(place).await.unwrap_or_default();
     output::write(format, &report, |report| draw(report, verbose))?;
     let ready = report.processes.iter().all(|p| p.item.ready);
     Ok(ready && report.unreachable.is_empty() && !report.processes.is_empty())
 }
 
-/// Objects that the controllers of this place could not honour.
-pub async fn warnings(place: &Place) -> Vec<Warning> {
+/// Objects that the controllers of this place could not honour; None where there is no controller, or none answers.
+pub async fn told(place: &Place) -> Option<Vec<Warning>> {
     let controllers = place
         .processes
         .iter()
@@ -60,12 +60,9 @@ pub async fn warnings(place: &Place) -> Vec<Warning> {
         .cloned()
         .collect();
     let answers = ask::all::<Vec<Warning>>(controllers, "/warnings").await;
-    let all: BTreeSet<Warning> = answers
-        .into_iter()
-        .filter_map(|a| a.result.ok())
-        .flatten()
-        .collect();
-    all.into_iter().collect()
+    let lists: Vec<Vec<Warning>> = answers.into_iter().filter_map(|a| a.result.ok()).collect();
+    let all: BTreeSet<Warning> = lists.iter().flatten().cloned().collect();
+    (!lists.is_empty()).then(|| all.into_iter().collect())
 }
 
 fn draw(report: &Report, verbose: bool) -> String {
