@@ -54,6 +54,9 @@ async fn refused_on_an_old_kernel(cluster: &Cluster, client: &Client) {
 }
 
 async fn installed(cluster: &Cluster) {
+    cluster
+        .apply("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}")
+        .await;
     let words = [
         "install",
         "--wait",
@@ -61,6 +64,8 @@ async fn installed(cluster: &Cluster) {
         "60s",
         "--set",
         "control.replicas=2",
+        "--set",
+        "control.rootConfigMapNamespaces={shop}",
     ];
     let done = cluster.warren(&words).await.ok();
     for line in [
@@ -74,6 +79,8 @@ async fn installed(cluster: &Cluster) {
         assert!(done.err.contains(line), "{line} in {}", done.err);
     }
     assert_eq!(replicas(cluster).await, "2");
+    assert_eq!(may_publish(cluster, "shop").await, [true, true]);
+    assert_eq!(may_publish(cluster, "default").await, [false, false]);
     cluster.warren(&["install"]).await.fails(
         1,
         &[
@@ -182,6 +189,9 @@ async fn uninstalled(cluster: &Cluster, seen: &Seen) {
         assert!(done.err.contains(line), "{line} in {}", done.err);
     }
     assert_eq!(cluster.ours(KINDS).await, "");
+    let rights = ["get", "roles,rolebindings", "--all-namespaces", "-o=name"];
+    let rights = cluster.kubectl(&rights).await;
+    assert!(!rights.contains("warren"), "{rights}");
     let left = cluster
         .kubectl(&[
             "get",
@@ -282,6 +292,10 @@ spec:
       served: true
       storage: true
       schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: ingress}
 "#;
     cluster.apply(monitors).await;
     let served = [
@@ -302,6 +316,16 @@ spec:
     }
     let done = cluster.warren(&["install"]).await;
     done.fails(1, &["was not installed by Helm", "kubectl delete"]);
+}
+
+/// Whether the controller may create, and patch, the ConfigMap with the roots there.
+async fn may_publish(cluster: &Cluster, namespace: &str) -> [bool; 2] {
+    [
+        cluster.may("create", "configmaps", namespace).await,
+        cluster
+            .may("patch", "configmaps/warren-ca-root", namespace)
+            .await,
+    ]
 }
 
 async fn replicas(cluster: &Cluster) -> String {

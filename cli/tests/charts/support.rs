@@ -95,6 +95,18 @@ impl Cluster {
         self.apart(program("kubectl"), &words, input).await.ok().out
     }
 
+    /// Whether the controller may.
+    pub async fn may(&self, verb: &str, what: &str, namespace: &str) -> bool {
+        let account = "--as=system:serviceaccount:warren-system:warren-control";
+        let words = ["auth", "can-i", verb, what, account, "-n", namespace];
+        let done = self.apart(program("kubectl"), &words, None).await;
+        match done.out.trim() {
+            "yes" => true,
+            "no" => false,
+            other => panic!("{other}: {}", done.err),
+        }
+    }
+
     /// Names of all objects of these kinds that belong to the mesh.
     pub async fn ours(&self, kinds: &str) -> String {
         let select = "--selector=app.kubernetes.io/part-of=warren";

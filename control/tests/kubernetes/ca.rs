@@ -12,7 +12,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::support::api::ApiServer;
 use crate::support::controller::Controller;
-use crate::support::objects::token;
+use crate::support::objects::{apply, namespace, token};
 use crate::support::tokens;
 use crate::support::{SYSTEM, eventually};
 use crate::tokens::{ask, shop};
@@ -33,7 +33,11 @@ fn signed_by(chain: &[String], root: &CertificateDer<'_>) -> bool {
 }
 
 async fn bundle(client: &kube::Client) -> Option<String> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), SYSTEM);
+    bundle_in(client, SYSTEM).await
+}
+
+async fn bundle_in(client: &kube::Client, namespace: &str) -> Option<String> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let map = api.get_opt("warren-ca-root").await.expect("an answer")?;
     map.data?.get("root-cert.pem").cloned()
 }
@@ -44,6 +48,36 @@ async fn rotate(client: &kube::Client) {
     let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
     let done = secrets.patch("warren-ca", &params, &patch);
     done.await.expect("annotated");
+}
+
+/// With the rights that the chart gives in such a namespace; one without them gets nothing.
+#[tokio::test]
+#[ignore = "needs etcd and kube-apiserver"]
+async fn further_namespaces_get_the_roots() {
+    let (api, client) = ApiServer::installed(&[]).await;
+    let rights = include_str!("../../../deploy/charts/mesh/files/roots-rbac.yaml");
+    apply(
+        &client,
+        &[namespace("trusting"), namespace("other")].concat(),
+    )
+    .await;
+    apply(&client, rights).await;
+    let flag = "--root-configmap-namespaces";
+    let flags = [flag, "trusting", flag, "other"];
+    let c = Controller::start(&api, api.port, &flags).await;
+    let own = eventually("the roots", async || bundle(&client).await).await;
+    let there = async || bundle_in(&client, "trusting").await;
+    assert_eq!(eventually("the roots there", there).await, own);
+    eventually("the refusal", async || {
+        c.log()
+            .contains("ConfigMap other/warren-ca-root: ")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(bundle_in(&client, "other").await, None);
+    // Written again and again, which is a patch of what exists.
+    let log = c.log();
+    assert!(!log.contains("ConfigMap trusting/"), "{log}");
 }
 
 #[tokio::test]
