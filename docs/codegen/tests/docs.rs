@@ -15,7 +15,9 @@ use warren_ztunnel::record::Flag;
 /// Flags of other programs that pages name: helm's and kubectl's, `cargo xtask`'s with those of what it runs, and an example of a name.
 const FOREIGN: &[&str] = &[
     "cascade",
+    "all-namespaces",
     "create-namespace",
+    "field-selector",
     "ignore-daemonsets",
     "reset-then-reuse-values",
     "reuse-values",
