@@ -41,8 +41,7 @@ pub(super) fn run(world: &World) -> Result<String> {
         "{labelled}; {}",
         load::none_failed(&kept.unwrap_or_default())?
     );
-    let during = ["keep:from the time in the mesh=http://far/"];
-    let during = Load::start(&space, "during", "a", &during)?;
+    let during = Load::start(&space, "during", "a", &load::KEPT)?;
     let mut kept = None;
     let counts = fresh.during(|| {
         kept = Some(during.during(|| {
@@ -54,9 +53,10 @@ pub(super) fn run(world: &World) -> Result<String> {
         Ok(())
     })?;
     let unlabelled = load::none_failed(&counts)?;
+    // Tunnels carry to its end what began in the mesh.
+    let kept = load::kept(&kept.unwrap_or_default(), 0)?;
     Ok(format!(
-        "mutual TLS seen in the log {took:.1} s after the label; {labelled}; without the label again: {unlabelled}; {}",
-        load::told(&kept.unwrap_or_default())
+        "mutual TLS seen in the log {took:.1} s after the label; {labelled}; without the label again: {unlabelled}; from the time in the mesh: {kept}"
     ))
 }
 

@@ -8,6 +8,14 @@ use serde::Deserialize;
 use super::world::{Namespace, SOON};
 use crate::wait;
 
+const DIRECT: &str = "direct, one connection";
+const FAR: &str = "two nodes, one connection";
+/// Targets for a client on node a, of servers `near` on the same node and `far` on the other: a connection each, for all requests.
+pub(super) const KEPT: [&str; 2] = [
+    "keep:direct, one connection=http://near/",
+    "keep:two nodes, one connection=http://far/",
+];
+
 /// A pod that asks URLs over and over.
 pub(super) struct Load<'a> {
     namespace: &'a Namespace<'a>,
@@ -111,4 +119,23 @@ pub(super) fn none_failed(counts: &Counts) -> Result<String> {
         );
     }
     Ok(told(counts))
+}
+
+/// Of the targets [`KEPT`], what the kernel carries did not break, and what tunnels carry broke at most so often.
+pub(super) fn kept(counts: &Counts, breaks: u64) -> Result<String> {
+    let all = told(counts);
+    let failed = |name: &str| {
+        let count = counts.get(name);
+        count
+            .map(|count| (count.failed, &count.why))
+            .with_context(|| format!("nothing is known of {name}"))
+    };
+    let (direct, why) = failed(DIRECT)?;
+    ensure!(direct == 0, "a direct flow broke, at last {why}: {all}");
+    let (far, why) = failed(FAR)?;
+    ensure!(
+        far <= breaks,
+        "a connection of two tunnels broke more than {breaks} times, at last {why}: {all}"
+    );
+    Ok(all)
 }

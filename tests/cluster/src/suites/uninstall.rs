@@ -16,18 +16,15 @@ pub(super) fn run(world: &World) -> Result<String> {
     space.web("far", 1, Some("b"))?;
     let fresh = ["new:one node=http://near/", "new:two nodes=http://far/"];
     let load = Load::start(&space, "load", "a", &fresh)?;
-    let kept = [
-        "keep:direct, one connection=http://near/",
-        "keep:two nodes, one connection=http://far/",
-    ];
-    let kept = Load::start(&space, "kept", "a", &kept)?;
+    let kept = Load::start(&space, "kept", "a", &load::KEPT)?;
     let mut others = None;
     let counts = load.during(|| {
         others = Some(kept.during(|| mesh::uninstall(&world.layout))?);
         Ok(())
     })?;
     let told = load::none_failed(&counts)?;
-    let others = load::told(&others.unwrap_or_default());
+    // The tunnels go, and what they carry goes with them, once.
+    let others = load::kept(&others.unwrap_or_default(), 1)?;
     nothing_left(world)?;
     // New pods start without it.
     space.web("late", 2, None)?;
