@@ -30,6 +30,7 @@ mod scenarios;
 mod stateful;
 mod uninstall;
 mod upgrade;
+mod webhook;
 mod world;
 
 use world::World;
@@ -68,6 +69,10 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "probes under STRICT",
         run: probes::run,
+    },
+    Suite {
+        name: "a policy that is wrong is refused",
+        run: webhook::run,
     },
     Suite {
         name: "host network",
