@@ -14,6 +14,8 @@ use crate::{binaries, program};
 
 /// The mesh's own namespace.
 pub(crate) const SYSTEM: &str = "warren-system";
+/// The tag of the images as they are built.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 const NAMESPACE: [&str; 3] = ["--namespace", SYSTEM, "--create-namespace"];
 const CHARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/charts");
 
@@ -56,6 +58,24 @@ pub(crate) fn install_mesh(kubectl: &Kubectl, layout: &Layout) -> Result<()> {
         kubectl.run(&state).unwrap_or_default()
     })?;
     Ok(())
+}
+
+/// Gives the images of all components, which every node has, another tag as well.
+pub(crate) fn tag_images(layout: &Layout, tag: &str) -> Result<()> {
+    let mut images = components().iter().map(|component| component.image);
+    images.try_for_each(|image| {
+        let name = |tag| format!("warren.dev/{image}:{tag}");
+        load::tag(&name(VERSION), &name(tag), layout)
+    })
+}
+
+/// Goes on with images of another tag, which are on the nodes already; their start is not waited for.
+pub(crate) fn upgrade(layout: &Layout, tag: &str) -> Result<()> {
+    let mut command = helm(layout)?;
+    command.args(["upgrade", "warren", "--reset-then-reuse-values"]);
+    command.args(["--set", &format!("image.tag={tag}")]);
+    command.arg(chart("mesh")).args(["--namespace", SYSTEM]);
+    program::output(&mut command).map(drop)
 }
 
 /// Takes the mesh away, and its kinds of objects with all objects.

@@ -111,6 +111,10 @@ const SUITES: &[Suite] = &[
         run: upgrade::tunnels,
     },
     Suite {
+        name: "upgrade to other images under load",
+        run: upgrade::images,
+    },
+    Suite {
         name: "a node is drained under load",
         run: drain::run,
     },

@@ -8,10 +8,10 @@ use warren_images::{Component, components};
 
 use crate::kubectl::Kubectl;
 use crate::layout::Layout;
+use crate::mesh::VERSION;
 use crate::{mesh, wait};
 
 const LIMIT: Duration = Duration::from_secs(60);
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Gives the archives in `folder` to every node and runs each once.
 pub(super) fn start(kubectl: &Kubectl, layout: &Layout, folder: &Path) -> Result<()> {
