@@ -16,6 +16,8 @@ use crate::{binaries, program};
 pub(crate) const SYSTEM: &str = "warren-system";
 /// The tag of the images as they are built.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Another namespace that gets the roots.
+pub(crate) const ROOTS_SPACE: &str = "default";
 const NAMESPACE: [&str; 3] = ["--namespace", SYSTEM, "--create-namespace"];
 const CHARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/charts");
 
@@ -52,6 +54,8 @@ pub(crate) fn install_mesh(kubectl: &Kubectl, layout: &Layout) -> Result<()> {
     command
         .args(NAMESPACE)
         .args(["--set", "image.pullPolicy=Never", "--set", &cgroups]);
+    let roots = format!("control.rootConfigMapNamespaces={{{ROOTS_SPACE}}}");
+    command.args(["--set", &roots]);
     command.args(["--wait", "--timeout", "120s"]);
     program::output(&mut command).with_context(|| {
         let state = ["get", "pods,events", "--namespace", SYSTEM, "-o=wide"];
@@ -78,7 +82,21 @@ pub(crate) fn upgrade(layout: &Layout, tag: &str) -> Result<()> {
     program::output(&mut command).map(drop)
 }
 
-/// Takes the mesh away, and its kinds of objects with all objects.
+/// Takes the mesh away, its kinds of objects with all objects, and what the controller had made, by the mesh's own program beside this one.
+/// Returns what it printed.
+pub(crate) fn purge(layout: &Layout) -> Result<String> {
+    let beside = std::env::current_exe()?.with_file_name("warren");
+    let mut command = Command::new(&beside);
+    command.args(["uninstall", "--purge-crds", "--yes", "--timeout", "120s"]);
+    command.args(["--namespace", SYSTEM]);
+    command.arg("--kubeconfig").arg(layout.kubeconfig());
+    command
+        .arg("--helm")
+        .arg(binaries::ensure_all()?.program("helm")?);
+    program::output(&mut command)
+}
+
+/// Takes the mesh away by Helm alone, and its kinds of objects with all objects.
 pub(crate) fn uninstall(layout: &Layout) -> Result<()> {
     let mut leave = helm(layout)?;
     leave.args(["upgrade", "warren", "--reuse-values", "--set", "leave=true"]);

@@ -7,7 +7,12 @@ use crate::run::{binary, run};
 use crate::tally::Tally;
 use crate::{build, images, setup};
 
-const BINARIES: [&str; 3] = ["warren-cluster", "warren-peer", "warren-scenarios"];
+const BINARIES: [&str; 4] = [
+    "warren",
+    "warren-cluster",
+    "warren-peer",
+    "warren-scenarios",
+];
 
 /// Builds the images and the programs of Kubernetes where they are missing, and runs the smoke, or all suites.
 pub(super) fn run_on(tally: &mut Tally, all: bool) -> anyhow::Result<()> {
