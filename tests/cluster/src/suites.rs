@@ -13,6 +13,7 @@ use crate::tally::Tally;
 use crate::{binaries, interrupt, mesh, smoke};
 
 mod cni;
+mod control;
 mod drain;
 mod examples;
 mod figures;
@@ -113,6 +114,10 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "upgrade to other images under load",
         run: upgrade::images,
+    },
+    Suite {
+        name: "two controllers are replaced and killed under load",
+        run: control::two,
     },
     Suite {
         name: "a node is drained under load",

@@ -6,9 +6,9 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use super::control;
 use super::world::{Namespace, World};
 use crate::machine;
-use crate::mesh::SYSTEM;
 
 const NODE: &str = "b";
 
@@ -18,9 +18,9 @@ pub(super) fn run(world: &World) -> Result<String> {
     space.web("far", 1, Some(NODE))?;
     let outside = world.plain("reboot-plain")?;
     outside.web("plain", 1, Some(NODE))?;
-    scale(world, 0)?;
+    control::scale(world, 0)?;
     let result = rebooted(world, &space, &outside);
-    scale(world, 1)?;
+    control::scale(world, 1)?;
     let runs = result?;
     let began = Instant::now();
     space.until("both ways, with the controller", || {
@@ -98,26 +98,4 @@ fn ip(space: &Namespace<'_>, name: &str) -> Result<String> {
     let ip = pod["status"]["podIP"].as_str();
     ip.map(str::to_owned)
         .with_context(|| format!("{name} has no address yet"))
-}
-
-fn scale(world: &World, replicas: u8) -> Result<()> {
-    let replicas = format!("--replicas={replicas}");
-    let scale = [
-        "scale",
-        "deployment/warren-control",
-        "--namespace",
-        SYSTEM,
-        &replicas,
-    ];
-    world.kubectl.run(&scale)?;
-    world.rolled_out(SYSTEM, "deployment/warren-control")?;
-    let gone = || {
-        let select = "--selector=app.kubernetes.io/name=warren-control";
-        let names =
-            world
-                .kubectl
-                .run(&["get", "pods", "--namespace", SYSTEM, select, "-o=name"])?;
-        Ok(replicas != "--replicas=0" || names.trim().is_empty())
-    };
-    crate::wait::until("the controller's end", super::world::LIMIT, &[], gone)
 }
