@@ -105,6 +105,8 @@ struct Dirty {
     authorization: BTreeSet<Id>,
     peer: BTreeSet<Id>,
     endpoints: HashSet<endpoints::EndpointId>,
+    /// EndpointSlices whose warnings may be different.
+    slices: BTreeSet<Id>,
     policies: BTreeSet<PolicyKey>,
 }
 

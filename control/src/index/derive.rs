@@ -200,6 +200,7 @@ impl Index {
             .flatten();
         for endpoint in endpoints {
             let EndpointId { namespace, .. } = endpoint;
+            // Policies for a Service hold also for what is not ready to serve it.
             for (key, mappings) in self.endpoint_services(endpoint) {
                 if *namespace == pod.meta.id.namespace {
                     let name = key.hostname.split('.').next().unwrap_or_default();
@@ -209,6 +210,8 @@ impl Index {
                         .or_default();
                     ports.extend(mappings.iter().map(|m| m.target_port));
                 }
+            }
+            for (key, mappings) in self.serving(endpoint) {
                 let known = backed.services.entry(key).or_default();
                 known.extend(mappings);
                 known.sort();

@@ -1,6 +1,6 @@
 //! Endpoints that EndpointSlices list for Services without a selector.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ pub struct EndpointId {
     pub ip: IpAddr,
 }
 
+type ByService = BTreeMap<ServiceKey, Vec<PortMapping>>;
+
 impl Index {
     /// Resource name of an endpoint that is no pod.
     pub(super) fn endpoint_uid(&self, id: &EndpointId) -> Uid {
@@ -31,14 +33,22 @@ impl Index {
         .into())
     }
 
-    /// The workload of an address that belongs to no pod and backs at least one Service.
+    /// The workload of an address that belongs to no pod and no Service, and backs at least one Service. A workload goes
+    /// before a Service of the same address, so whoever may write slices could take any Service away.
     pub(super) fn derive_endpoint(&self, id: &EndpointId) -> Option<Workload> {
-        if self.store.pods_by_ip.contains_key(&id.ip) {
+        let store = &self.store;
+        if store.pods_by_ip.contains_key(&id.ip) || store.services_by_ip.contains_key(&id.ip) {
             return None;
         }
-        let services = self.endpoint_services(id);
         let backing = self.backing(id);
         let (_, first) = backing.first()?;
+        // Where it is ready for nobody, those who ask are told that it is there and not ready.
+        let serving = self.serving(id);
+        let (health, services) = if serving.is_empty() {
+            (Health::Unhealthy, self.endpoint_services(id))
+        } else {
+            (Health::Healthy, serving)
+        };
         let name: Arc<str> = id.ip.to_string().into();
         Some(Workload {
             uid: self.endpoint_uid(id),
@@ -60,11 +70,7 @@ impl Index {
             network_gateway: None,
             native_tunnel: false,
             policies: Vec::new(),
-            health: if backing.iter().any(|(_, e)| e.ready) {
-                Health::Healthy
-            } else {
-                Health::Unhealthy
-            },
+            health,
             locality: Locality {
                 zone: first.zone.clone(),
                 ..Locality::default()
@@ -78,15 +84,26 @@ impl Index {
         })
     }
 
-    /// The Services without a selector that an address backs.
-    pub(super) fn endpoint_services(
+    /// The Services without a selector that list an address.
+    pub(super) fn endpoint_services(&self, id: &EndpointId) -> ByService {
+        self.backed_where(id, |_, _| true)
+    }
+
+    /// Those of them for which it takes traffic: a slice says for its own Service only whether the address is ready.
+    pub(super) fn serving(&self, id: &EndpointId) -> ByService {
+        self.backed_where(id, |service, e| e.ready || service.publish_not_ready)
+    }
+
+    fn backed_where(
         &self,
         id: &EndpointId,
-    ) -> BTreeMap<ServiceKey, Vec<PortMapping>> {
-        let mut services: BTreeMap<ServiceKey, Vec<PortMapping>> = BTreeMap::new();
-        for (slice, _) in self.backing(id) {
+        counts: impl Fn(&Service, &Endpoint) -> bool,
+    ) -> ByService {
+        let mut services = ByService::new();
+        for (slice, endpoint) in self.backing(id) {
             let service_id = Id::new(id.namespace.clone(), slice.service.clone());
-            if let Some(service) = self.store.services.get(&service_id) {
+            let service = self.store.services.get(&service_id);
+            if let Some(service) = service.filter(|s| counts(s, endpoint)) {
                 let ports = services.entry(self.service_key(&service_id)).or_default();
                 ports.extend(mappings(service, slice));
                 ports.sort();
@@ -103,12 +120,38 @@ impl Index {
             .filter(|slice| {
                 let service = Id::new(id.namespace.clone(), slice.service.clone());
                 let service = self.store.services.get(&service);
-                service.is_some_and(|s| s.selector.is_empty() && !s.external_name)
+                service.is_some_and(|s| without_selector(s))
             });
         slices
             .filter_map(|s| Some((&**s, s.endpoints.iter().find(|e| e.ip == id.ip)?)))
             .collect()
     }
+
+    /// What the author of a slice should know.
+    pub(super) fn slice_notes(&self, id: &Id) -> Vec<(String, String)> {
+        let Some(slice) = self.store.slices.get(id) else {
+            return Vec::new();
+        };
+        let service = Id::new(id.namespace.clone(), slice.service.clone());
+        let service = self.store.services.get(&service);
+        if !service.is_some_and(|s| without_selector(s)) {
+            return Vec::new();
+        }
+        let ips: BTreeSet<IpAddr> = slice.endpoints.iter().map(|e| e.ip).collect();
+        let note = |ip: IpAddr| {
+            let holder = self.store.services_by_ip.get(&ip)?.first()?;
+            Some((
+                format!("endpoints: {ip} is the address of Service {holder}, so it is left out"),
+                "list the addresses of what stands behind that Service".into(),
+            ))
+        };
+        ips.into_iter().filter_map(note).collect()
+    }
+}
+
+/// Whether slices name its endpoints.
+fn without_selector(service: &Service) -> bool {
+    service.selector.is_empty() && !service.external_name
 }
 
 /// Ports of service and slice belong together by name.

@@ -153,9 +153,12 @@ impl Index {
         if before == after {
             return;
         }
+        self.note_addresses(id, before.as_deref(), after.as_deref());
         let reach = |s: &Option<Arc<Service>>| {
-            s.as_ref()
-                .map(|s| (s.selector.clone(), s.ports.clone(), s.external_name))
+            s.as_ref().map(|s| {
+                let flags = (s.external_name, s.publish_not_ready);
+                (s.selector.clone(), s.ports.clone(), flags)
+            })
         };
         if reach(&before) != reach(&after) {
             let selector = |s: &Option<Arc<Service>>| s.as_ref().map(|s| s.selector.clone());
@@ -188,6 +191,22 @@ impl Index {
             id: id.clone(),
         };
         self.warn_traits(key, service.map(|s| &s.meta));
+    }
+
+    /// An address that comes to be a Service's is no endpoint any more, and the other way round.
+    fn note_addresses(&mut self, id: &Id, before: Option<&Service>, after: Option<&Service>) {
+        let (was, is) = (service_addresses(before), service_addresses(after));
+        for ip in was.symmetric_difference(&is) {
+            let present = is.contains(ip);
+            member(&mut self.store.services_by_ip, *ip, id.clone(), present);
+            for endpoint in self.store.endpoints_by_ip.get(ip).into_iter().flatten() {
+                let slices = self.store.slices_by_endpoint.get(endpoint);
+                self.dirty
+                    .slices
+                    .extend(slices.into_iter().flatten().cloned());
+                self.dirty.endpoints.insert(endpoint.clone());
+            }
+        }
     }
 
     pub(super) fn put_slice(&mut self, slice: Option<&Arc<EndpointSlice>>, id: &Id) {
@@ -248,6 +267,7 @@ impl Index {
             );
             self.dirty.endpoints.insert(endpoint);
         }
+        self.dirty.slices.insert(slice.meta.id.clone());
     }
 }
 
@@ -260,6 +280,14 @@ fn endpoint_ids(slice: &EndpointSlice) -> BTreeSet<EndpointId> {
             namespace: namespace.clone(),
             ip: e.ip,
         })
+        .collect()
+}
+
+/// One that is only a name has none.
+fn service_addresses(service: Option<&Service>) -> BTreeSet<IpAddr> {
+    let services = service.filter(|s| !s.external_name).into_iter();
+    services
+        .flat_map(|s| s.cluster_ips.iter().copied())
         .collect()
 }
 

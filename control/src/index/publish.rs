@@ -77,6 +77,13 @@ impl Index {
         for id in &dirty.endpoints {
             self.publish_endpoint(id, &mut delta);
         }
+        for id in dirty.slices {
+            let notes = self.slice_notes(&id);
+            let kind = Kind::EndpointSlice;
+            let key = ObjectKey { kind, id };
+            let warnings = self.warnings_of(&key, notes);
+            self.set_warnings(key, warnings);
+        }
         // Deriving pods marks variants.
         let mut policies = dirty.policies;
         policies.append(&mut self.dirty.policies);

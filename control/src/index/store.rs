@@ -36,6 +36,8 @@ pub struct Store {
     pub services: HashMap<Id, Arc<Service>>,
     /// Services by selector.
     pub service_selectors: SelectorIndex,
+    /// Services by the addresses that are their own.
+    pub services_by_ip: HashMap<IpAddr, BTreeSet<Id>>,
     /// EndpointSlices.
     pub slices: HashMap<Id, Arc<EndpointSlice>>,
     /// EndpointSlices by Service.

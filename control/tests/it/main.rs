@@ -11,6 +11,7 @@ mod dir;
 mod dir_special;
 mod garbage;
 mod gateway_status;
+mod index_endpoints;
 mod index_pods;
 mod index_services;
 mod kube_odd;
