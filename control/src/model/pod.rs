@@ -31,7 +31,7 @@ pub struct Pod {
     pub finished: bool,
     /// Named TCP ports of its containers.
     pub ports: Vec<(String, u16)>,
-    /// TCP ports that its probes connect to, sorted.
+    /// TCP ports that the kubelet connects to, for probes and lifecycle hooks, sorted.
     pub probe_ports: Vec<u16>,
     /// What created it.
     pub owner: Option<Owner>,
@@ -139,31 +139,54 @@ fn probe_ports(
     ports: &[(String, u16)],
     problems: &mut Vec<String>,
 ) -> Vec<u16> {
+    let mut found = Vec::new();
+    for (field, port) in called_ports(container) {
+        let resolved = match &port {
+            IntOrString::Int(n) => u16::try_from(*n).ok().filter(|n| *n != 0),
+            IntOrString::String(name) => named_port(ports, name).or_else(|| name.parse().ok()),
+        };
+        match resolved {
+            Some(port) => found.push(port),
+            None => problems.push(format!(
+                "container {}: {field}: no port {port:?}",
+                container.name
+            )),
+        }
+    }
+    found
+}
+
+/// What the kubelet connects to, by the field that says so. A hook's `tcpSocket` is not there: kubelets refuse it when
+/// they run it.
+fn called_ports(container: &core::Container) -> Vec<(&'static str, IntOrString)> {
     let probes = [
         ("livenessProbe", &container.liveness_probe),
         ("readinessProbe", &container.readiness_probe),
         ("startupProbe", &container.startup_probe),
     ];
-    let mut found = Vec::new();
-    for (field, probe) in probes.iter().filter_map(|(f, p)| Some((f, p.as_ref()?))) {
+    let mut called = Vec::new();
+    for (field, probe) in probes.iter().filter_map(|(f, p)| Some((*f, p.as_ref()?))) {
         let http = probe.http_get.as_ref().map(|h| h.port.clone());
         let tcp = probe.tcp_socket.as_ref().map(|t| t.port.clone());
         let grpc = probe.grpc.as_ref().map(|g| IntOrString::Int(g.port));
-        for port in [http, tcp, grpc].into_iter().flatten() {
-            let resolved = match &port {
-                IntOrString::Int(n) => u16::try_from(*n).ok().filter(|n| *n != 0),
-                IntOrString::String(name) => named_port(ports, name).or_else(|| name.parse().ok()),
-            };
-            match resolved {
-                Some(port) => found.push(port),
-                None => problems.push(format!(
-                    "container {}: {field}: no port {port:?}",
-                    container.name
-                )),
-            }
-        }
+        called.extend([http, tcp, grpc].into_iter().flatten().map(|p| (field, p)));
     }
-    found
+    let lifecycle = container.lifecycle.as_ref();
+    let hooks = [
+        (
+            "lifecycle.postStart",
+            lifecycle.and_then(|l| l.post_start.as_ref()),
+        ),
+        (
+            "lifecycle.preStop",
+            lifecycle.and_then(|l| l.pre_stop.as_ref()),
+        ),
+    ];
+    for (field, hook) in hooks {
+        let http = hook.and_then(|h| h.http_get.as_ref());
+        called.extend(http.map(|h| (field, h.port.clone())));
+    }
+    called
 }
 
 /// The controlling owner; a ReplicaSet stands for its Deployment, a CronJob's Job for the CronJob.

@@ -81,6 +81,23 @@ fn a_pod_with_everything() {
     assert!(world.warnings.is_empty(), "{:?}", world.warnings);
 }
 
+/// Hooks are calls of the kubelet's as probes are; it knows no hook by `tcpSocket`, though the API takes one.
+#[test]
+fn ports_of_lifecycle_hooks_are_the_kubelets_too() {
+    let of = |hooks: &str| {
+        let lifecycle = format!("lifecycle: {{{hooks}}}");
+        let pod = POD.replace("livenessProbe: {httpGet: {port: metrics}}", &lifecycle);
+        let world = World::new(&pod);
+        world.pod("shop/web-5d4f8c7b9-x2x4z").probe_ports.clone()
+    };
+    let probes = [8080, 8081, 8082];
+    let with = |hook: u16| [&probes[..], &[hook]].concat();
+    assert_eq!(of("postStart: {httpGet: {port: 8083}}"), with(8083));
+    assert_eq!(of("preStop: {httpGet: {port: metrics}}"), with(9090));
+    assert_eq!(of("preStop: {tcpSocket: {port: 8083}}"), probes);
+    assert_eq!(of("preStop: {exec: {command: [\"true\"]}}"), probes);
+}
+
 #[test]
 fn enrolment() {
     let with = |namespace: &str, label: &str| {
