@@ -159,6 +159,62 @@ async fn a_watch_that_expired_is_listed_anew() {
     is_listed_anew_after(410, "Gone").await;
 }
 
+/// How often pods are listed within eight seconds by a server that answers every watch of them with this.
+async fn lists_after(code: u16, reason: &'static str) -> u32 {
+    let lists = Arc::new(Mutex::new(0_u32));
+    let counted = lists.clone();
+    let mut watched = source(move |asked| {
+        if lists_pods(asked) {
+            *counted.lock().expect("unpoisoned") += 1;
+            return Some((200, list(&[pod("a")], None)));
+        }
+        (asked.starts_with("/api/v1/pods")).then(|| status(code, reason))
+    });
+    assert_eq!(watched.next().await, ["+a"]);
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    *lists.lock().expect("unpoisoned")
+}
+
+/// A list of everything is the last thing that a server with too much to do should be asked for.
+#[tokio::test]
+async fn a_server_with_too_much_to_do_is_not_asked_for_lists() {
+    let lists = tokio::join!(
+        lists_after(429, "TooManyRequests"),
+        lists_after(503, "ServiceUnavailable"),
+        lists_after(504, "Timeout"),
+    );
+    assert_eq!(lists, (1, 1, 1));
+}
+
+/// A watch that is not there is asked for less and less often, and so is the list before it.
+#[tokio::test]
+async fn a_watch_that_is_not_there_is_no_busy_loop() {
+    let (missing, gone) = tokio::join!(
+        custom_lists_after(404, "NotFound"),
+        custom_lists_after(410, "Gone"),
+    );
+    assert!((2..=8).contains(&missing), "404: {missing}");
+    assert!((2..=8).contains(&gone), "410: {gone}");
+}
+
+/// The same for a kind that need not be installed.
+async fn custom_lists_after(code: u16, reason: &'static str) -> u32 {
+    let lists = Arc::new(Mutex::new(0));
+    let counted = lists.clone();
+    let _watched = source(move |asked| {
+        if !asked.starts_with("/apis/warren.dev/v1alpha1/peerauthentications?") {
+            return None;
+        }
+        if asked.contains("watch=true") {
+            return Some(status(code, reason));
+        }
+        *counted.lock().expect("unpoisoned") += 1;
+        Some((200, list(&[], None)))
+    });
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    *lists.lock().expect("unpoisoned")
+}
+
 #[tokio::test]
 async fn one_bad_object_stops_no_other() {
     let policy = |name: &str, spec: Value| json!({"metadata": {"name": name, "namespace": "shop", "resourceVersion": "5"}, "spec": spec});

@@ -21,11 +21,15 @@ use crate::model::Kind;
 const PAGE_LIMIT: Duration = Duration::from_secs(60);
 /// Pauses after failures grow from the first to the second; the server is then asked again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// Pauses before a list that a watch made necessary grow likewise; without one for that long they begin anew.
+const CALM: Duration = Duration::from_secs(60);
 /// How often to look whether a kind was installed.
 const ABSENT_PAUSE: Duration = Duration::from_secs(5);
 /// The server has refused to go on with the watch this often: list anew. After etcd was restored from a copy, it refuses
 /// for ever.
 const REFUSALS: u32 = 5;
+/// What it says then.
+const UNKNOWN_VERSION: &str = "Too large resource version";
 /// A failure that goes on is reported this often.
 const REPEAT: Duration = Duration::from_secs(30);
 
@@ -62,6 +66,8 @@ struct State {
     listing: bool,
     pause: Option<Duration>,
     refusals: u32,
+    /// When the last watch ended in a list, and the pause before that.
+    restarted: Option<(Instant, Duration)>,
     /// Whether the receiver was told that the kind is not installed.
     told_absent: bool,
     reported: Option<Instant>,
@@ -159,11 +165,10 @@ impl<T: ResourceExt + Debug + Send + 'static> Follow<T> {
         let at_start = matches!(error, Error::WatchStartFailed(_));
         if code == Some(410) {
             tracing::info!(kind = %self.kind, "the watch expired; listing anew");
-            tokio::time::sleep(PAUSES.0).await;
-            return Next::Restart;
+            return self.anew(state).await;
         }
         if code == Some(404) && at_start && self.definition.is_some() {
-            return Next::Restart;
+            return self.anew(state).await;
         }
         let installed = match &self.definition {
             Some(definition) if code == Some(404) => definition.is_installed().await,
@@ -176,14 +181,23 @@ impl<T: ResourceExt + Debug + Send + 'static> Follow<T> {
         }
         let pause = state.pause.unwrap_or(PAUSES.0);
         state.pause = Some((pause * 2).min(PAUSES.1));
-        tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..1.25))).await;
-        if at_start && code.is_some() {
+        sleep(pause).await;
+        if at_start && refuses(error) {
             state.refusals += 1;
             if state.refusals >= REFUSALS {
                 return Next::Restart;
             }
         }
         Next::Go
+    }
+
+    /// The list that comes next succeeds and says nothing of the watch, so only time tells that all is well.
+    async fn anew(&self, state: &mut State) -> Next {
+        let last = state.restarted.filter(|(at, _)| at.elapsed() < CALM);
+        let pause = last.map_or(PAUSES.0, |(_, pause)| (pause * 2).min(PAUSES.1));
+        sleep(pause).await;
+        state.restarted = Some((Instant::now(), pause));
+        Next::Restart
     }
 
     /// There is no such kind, hence no object of it.
@@ -195,7 +209,7 @@ impl<T: ResourceExt + Debug + Send + 'static> Follow<T> {
                 return Next::End;
             }
         }
-        tokio::time::sleep(ABSENT_PAUSE.mul_f64(rand::random_range(0.75..1.25))).await;
+        sleep(ABSENT_PAUSE).await;
         Next::Go
     }
 
@@ -220,6 +234,23 @@ impl<T: ResourceExt + Debug + Send + 'static> Follow<T> {
             kind = %self.kind,
             "cannot watch: {problem}; what is known stays in force; trying again"
         );
+    }
+}
+
+/// Give or take a quarter: otherwise every controller and every kind would be back at the same moment.
+async fn sleep(pause: Duration) {
+    tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..1.25))).await;
+}
+
+/// Whether the server will not go on with this watch. One that has too much to do, or is not well, says nothing of the
+/// watch, and lists of everything would make it worse; but it is with a timeout (504) that it says that it does not know
+/// the version yet.
+fn refuses(error: &Error) -> bool {
+    match code(error) {
+        Some(429) => false,
+        Some(500..) => text(error).contains(UNKNOWN_VERSION),
+        Some(_) => true,
+        None => false,
     }
 }
 
