@@ -7,7 +7,7 @@ use warren_api::xds::Update;
 use warren_core::Workload;
 use warren_core::mesh::Change;
 use warren_core::service::ServiceKey;
-use warren_core::workload::Uid;
+use warren_core::workload::{Locality, Uid};
 
 use super::Node;
 use crate::kernel::Kernel;
@@ -116,7 +116,7 @@ impl<K: Kernel> Node<K> {
         let locality = mesh
             .workloads_on(&self.options.node)
             .map(|w| &w.locality)
-            .find(|l| !l.region.is_empty());
+            .find(|l| **l != Locality::default());
         let locality = locality.cloned().unwrap_or_default();
         let moved = std::mem::replace(&mut self.locality, locality) != self.locality;
         if first || moved {

@@ -12,6 +12,7 @@ mod dir_special;
 mod garbage;
 mod gateway_status;
 mod index_endpoints;
+mod index_near;
 mod index_pods;
 mod index_services;
 mod kube_odd;

@@ -6,7 +6,7 @@ use warren_abi::{
     ANY_OTHER_PORT, BackendKey, SERVICE_KEEP_VIP, SERVICE_REFUSE, ServiceAddr, ServiceEntry,
 };
 use warren_core::address::NetworkAddress;
-use warren_core::service::{LoadBalancing, PortMapping};
+use warren_core::service::{BalanceMode, LoadBalancing, PortMapping, Scope};
 
 use super::*;
 use crate::bpf::Existing;
@@ -84,6 +84,29 @@ fn a_change_writes_a_new_epoch_and_removes_the_old_one_later() {
     rig.pass(Duration::from_secs(2));
     assert!(!rig.node.kernel.backends.contains_key(&old));
     assert_eq!(rig.node.kernel.backends.len(), 2);
+}
+
+#[test]
+fn the_nodes_zone_counts_though_it_has_no_region() {
+    let mut rig = Rig::new();
+    let in_zone = |name: &str, ip: &str, node: &str, zone: &str| {
+        let mut backend = backend(name, ip);
+        (backend.node, backend.locality.zone) = (node.into(), zone.into());
+        backend
+    };
+    rig.workloads(vec![
+        in_zone("a", "10.0.0.1", "n1", "z1"),
+        in_zone("b", "10.0.0.2", "n2", "z1"),
+        in_zone("c", "10.0.0.3", "n3", "z2"),
+    ]);
+    let mut service = service();
+    service.load_balancing = LoadBalancing {
+        mode: BalanceMode::Failover,
+        preference: vec![Scope::Network, Scope::Region, Scope::Zone],
+        ..LoadBalancing::default()
+    };
+    rig.service(service);
+    assert_eq!(addresses(&rig), ["10.0.0.1:8080", "10.0.0.2:8080"]);
 }
 
 #[test]

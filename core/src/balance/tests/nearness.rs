@@ -90,6 +90,32 @@ fn strict_insists_on_every_scope() {
 }
 
 #[test]
+fn a_label_that_nodes_lack_is_no_gap_where_a_smaller_scope_is_shared() {
+    let unlabelled = ["a", "b"].map(|n| at(n, n, "", ""));
+    let zoned = [
+        at("a", "a", "z1", ""),
+        at("b", "b", "z1", ""),
+        at("c", "c", "z2", ""),
+    ];
+    let (zone, node) = (
+        [Scope::Region, Scope::Zone],
+        [Scope::Region, Scope::Zone, Scope::Subzone, Scope::Node],
+    );
+    let taken = |scopes: &[Scope], from: &Workload, mesh: &Mesh| {
+        choose(BalanceMode::Failover, scopes, from, mesh)
+    };
+    let from = at("x", "a", "", "");
+    assert_eq!(taken(&node, &from, &mesh(unlabelled.clone())), "a");
+    // Who asks for the zone alone does not get the node for it.
+    assert_eq!(taken(&zone, &from, &mesh(unlabelled)), "a b");
+    let from = at("x", "a", "z1", "");
+    assert_eq!(taken(&node, &from, &mesh(zoned.clone())), "a");
+    assert_eq!(taken(&zone, &from, &mesh(zoned.clone())), "a b");
+    let regional = at("x", "a", "z1", "r1");
+    assert_eq!(taken(&zone, &regional, &mesh(zoned)), "a b");
+}
+
+#[test]
 fn any_asks_for_no_nearness() {
     let mesh = mesh(near_and_far());
     let here = at("x", "n1", "z1", "r1");
