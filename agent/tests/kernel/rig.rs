@@ -176,6 +176,7 @@ impl Rig {
                 assert!(pods.iter().all(|(_, path, netns)| netns.is_at(path)));
                 None
             }
+            Effect::LookAtDeleted(..) => unreachable!("no DEL here names another path"),
             Effect::Destroy(namespaces, pairs) => {
                 for netns in namespaces {
                     let diag = netns.diag.lock();

@@ -203,9 +203,8 @@ fn audit(world: &World, ip: Ip) -> Result<()> {
 /// The last line about the greeting server that is not among the first `before` of its kind.
 fn newest(world: &World, ip: Ip, kind: &str, before: usize) -> Result<Line> {
     let destination = format!("destination={}", world.at(SERVER_B, ip, port::GREET)?);
-    let new = written(world, "b", kind)?.into_iter().skip(before);
-    new.filter(|l| l.has(&destination))
-        .last()
+    let mut new = written(world, "b", kind)?.into_iter().skip(before);
+    new.rfind(|l| l.has(&destination))
         .with_context(|| format!("no new {kind} line with {destination}"))
 }
 
