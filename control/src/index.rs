@@ -49,6 +49,8 @@ pub struct Config {
     pub root_namespace: Arc<str>,
     /// The mesh is about to be taken away: no pod is in it any more, whatever labels say.
     pub leaving: bool,
+    /// Every namespace is an object, which may come later than its pods: until then nobody knows whether they are in the mesh.
+    pub namespaces_come: bool,
 }
 
 impl Default for Config {
@@ -59,6 +61,7 @@ impl Default for Config {
             cluster_domain: "cluster.local".into(),
             root_namespace: ROOT_NAMESPACE.into(),
             leaving: false,
+            namespaces_come: false,
         }
     }
 }

@@ -201,6 +201,7 @@ impl Parts {
             cluster_domain: settings.cluster_domain.as_str().into(),
             root_namespace: settings.root_namespace.as_str().into(),
             leaving: settings.leave,
+            namespaces_come: cluster.is_some(),
         };
         let index = SharedIndex::new(config);
         let authenticator = match (&settings.jwks, &cluster) {

@@ -40,6 +40,10 @@ impl Index {
         Uid(format!("{}//Pod/{}/{}", self.config.cluster, id.namespace, id.name).into())
     }
 
+    fn awaits_namespace(&self, name: &str) -> bool {
+        self.config.namespaces_come && !self.store.namespaces.contains_key(name)
+    }
+
     pub(super) fn derive_pod(&self, id: &Id) -> Derived {
         // Its node's agent has to know a pod that has no address yet: it gets one only once the agent has let it in.
         let placed = |p: &&Arc<Pod>| !p.ips.is_empty() || !p.node.is_empty();
@@ -48,6 +52,11 @@ impl Index {
         };
         let namespace = self.store.namespace(&id.namespace);
         let (traits, _) = Traits::of(&pod.meta);
+        let undecided = traits.mesh.is_none() && !pod.host_network;
+        if undecided && self.awaits_namespace(&id.namespace) {
+            // To whoever asks, it is a pod that the controller does not know yet, not one outside the mesh.
+            return Derived::default();
+        }
         let asked = traits.mesh.or(namespace.mesh).unwrap_or(false);
         let enrolled = asked && !pod.host_network && !self.config.leaving;
         let backed = self.backed(pod);

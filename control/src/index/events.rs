@@ -14,13 +14,13 @@ use crate::model::{EndpointSlice, Id, Kind, Labels, Meta, ObjectKey, Pod, Servic
 
 impl Index {
     pub(super) fn put_namespace(&mut self, meta: Option<&Meta>, name: &Arc<str>) {
-        let before = self.store.namespace(name);
-        let after = meta.map(|m| Traits::of(m).0).unwrap_or_default();
-        match meta {
-            Some(_) => self.store.namespaces.insert(name.clone(), after),
+        let after = meta.map(|m| Traits::of(m).0);
+        let before = match after {
+            Some(traits) => self.store.namespaces.insert(name.clone(), traits),
             None => self.store.namespaces.remove(name),
         };
-        if before != after {
+        let awaited = self.config.namespaces_come && before.is_some() != after.is_some();
+        if awaited || before.unwrap_or_default() != after.unwrap_or_default() {
             self.dirty
                 .pods
                 .extend(self.store.pod_labels.in_namespace(name).cloned());

@@ -132,6 +132,27 @@ fn a_mesh_that_leaves_lets_every_pod_go() {
 }
 
 #[test]
+fn a_pod_is_not_known_before_its_namespace_is_where_that_is_to_come() {
+    let comes = Config {
+        namespaces_come: true,
+        ..Config::default()
+    };
+    let undecided = pod("shop", "a", "a", "10.0.0.1", 80);
+    let decided = pod("shop", "b", "b", "10.0.0.2", 80)
+        .replace("labels: {", "labels: {warren.dev/mesh: enabled, ");
+    let mut world = World::with(comes, &(undecided + &decided));
+    assert!(!world.workloads.contains_key("Kubernetes//Pod/shop/a"));
+    assert!(world.pod("shop/b").is_enrolled());
+    world.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n");
+    assert!(
+        !world.pod("shop/a").is_enrolled(),
+        "its namespace does not say"
+    );
+    world.apply(&meshed("shop"));
+    assert!(world.pod("shop/a").is_enrolled());
+}
+
+#[test]
 fn labelling_a_running_namespace_changes_its_pods_and_nothing_else() {
     let mut world = World::new(
         &(pod("shop", "a", "a", "10.0.0.1", 80) + &pod("other", "b", "b", "10.0.0.2", 80)),
