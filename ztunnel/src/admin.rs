@@ -113,6 +113,9 @@ impl Views {
         if !self.cx.agent_synced.load(Ordering::Acquire) {
             missing.push("the agent's list of pods".to_owned());
         }
+        if missing.is_empty() && !self.cx.certified.load(Ordering::Acquire) {
+            missing.push("certificates of this node's pods".to_owned());
+        }
         missing
     }
 

@@ -137,6 +137,13 @@ impl Certs {
         }))
     }
 
+    /// Whether each of these has a certificate that can be used.
+    pub fn are_there(&self, wanted: &HashSet<Identity>) -> bool {
+        let entries = self.entries.lock();
+        let usable = |id| Some(entries.get(id)?.state.borrow().usable().is_some());
+        wanted.iter().all(|id| usable(id).unwrap_or(false))
+    }
+
     /// All certificates.
     pub fn all(&self) -> Vec<(Identity, CertState)> {
         self.entries

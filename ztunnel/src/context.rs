@@ -68,6 +68,8 @@ pub struct Context {
     pub drain_limit: Duration,
     /// The agent has named all pods of the node.
     pub agent_synced: AtomicBool,
+    /// The pods that were there when this process began have their certificates, as far as these are to be had.
+    pub certified: AtomicBool,
     /// The node socket is connected.
     pub agent_connected: AtomicBool,
     /// Pairs of pods that the agent is to stop direct flows for.

@@ -2,13 +2,19 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
+use tokio::time::{sleep, timeout};
 use warren_api::xds::Update;
-use warren_core::Mesh;
 use warren_core::mesh::Change;
+use warren_core::{Identity, Mesh};
 
-use crate::context::Context;
+use crate::context::{Context, PATIENCE};
+
+/// How often is looked whether everything that the start waits for is there.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Applies updates until the client ends.
 pub async fn apply(cx: Arc<Context>, mut updates: mpsc::Receiver<Update>) {
@@ -95,18 +101,34 @@ fn local(cx: &Context, mut change: Change) -> Change {
 pub async fn keep_certificates(cx: Arc<Context>, pods_changed: Arc<Notify>) {
     let mut changes = cx.state.changes();
     loop {
-        let wanted: HashSet<_> = {
-            let mesh = cx.state.mesh();
-            let pods = cx.pods.all();
-            pods.iter()
-                .filter_map(|p| mesh.workload(&p.uid))
-                .map(|w| w.identity())
-                .collect()
-        };
-        cx.certs.want(&wanted);
+        cx.certs.want(&identities(&cx));
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
             () = pods_changed.notified() => {}
         }
     }
+}
+
+/// Waits for the certificates of the pods that are there when everything else is. Who takes over from another process without them would
+/// let connections wait for an authority that may be replaced at the same time.
+pub async fn await_certificates(cx: Arc<Context>) {
+    while !cx.is_ready() {
+        sleep(LOOK).await;
+    }
+    let there = async {
+        while !cx.certs.are_there(&identities(&cx)) {
+            sleep(LOOK).await;
+        }
+    };
+    // One that is never to be had must not keep the others' tunnel from being ready.
+    let _ = timeout(PATIENCE, there).await;
+    cx.certified.store(true, Ordering::Release);
+}
+
+/// Those of this node's pods.
+fn identities(cx: &Context) -> HashSet<Identity> {
+    let mesh = cx.state.mesh();
+    let pods = cx.pods.all();
+    let workloads = pods.iter().filter_map(|p| mesh.workload(&p.uid));
+    workloads.map(|w| w.identity()).collect()
 }

@@ -85,6 +85,7 @@ async fn serve(settings: Arc<Settings>, log: LogHandle, lanes: Lanes) -> anyhow:
     show(&views, Arc::new(metrics_registry), log).await?;
     tokio::spawn(control::apply(cx.clone(), updates));
     tokio::spawn(control::keep_certificates(cx.clone(), pods_changed));
+    tokio::spawn(control::await_certificates(cx.clone()));
     tokio::spawn(observe(views));
     tokio::spawn(agent.run());
     let signal = end.await??;
@@ -128,6 +129,7 @@ fn context(
         drain: CancellationToken::new(),
         drain_limit: settings.drain_timeout,
         agent_synced: AtomicBool::new(false),
+        certified: AtomicBool::new(false),
         agent_connected: AtomicBool::new(false),
         missed: Missed::default(),
     }))

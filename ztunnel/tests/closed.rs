@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use support::{
@@ -14,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use warren_api::node::Traffic;
 use warren_hbone::pool::ConnectHead;
 use warren_hbone::{Expect, OpenError, PoolKey, WorkloadCert, tls};
+use warren_ztunnel::control;
 
 /// Pods count as new until then, and their plaintext as one that was on its way.
 const SETTLED: std::time::Duration = std::time::Duration::from_millis(3_100);
@@ -50,6 +52,34 @@ fn a_pod_that_is_just_being_enrolled_is_waited_for() {
         sleep(Duration::from_millis(700)).await;
         w.serve_web().await;
         ping(&mut s).await.unwrap();
+    });
+}
+
+#[test]
+fn a_tunnel_that_starts_is_not_ready_before_its_pods_have_certificates() {
+    in_namespace(|| async {
+        let w = World::with_cert_life(Duration::from_secs(3600)).await;
+        w.ca.away.store(true, Ordering::Release);
+        w.cx.certified.store(false, Ordering::Release);
+        let certified = || w.cx.certified.load(Ordering::Acquire);
+        tokio::spawn(control::await_certificates(w.cx.clone()));
+        w.serve_web().await;
+        w.cx.state.set_synced();
+        sleep(Duration::from_millis(500)).await;
+        assert!(!certified());
+        w.ca.away.store(false, Ordering::Release);
+        let came = async {
+            while !certified() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(3), came).await.unwrap();
+        assert!(
+            w.cx.certs
+                .all()
+                .iter()
+                .any(|(id, s)| { &*id.service_account == "web" && s.cert.is_some() })
+        );
     });
 }
 

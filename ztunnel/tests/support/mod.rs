@@ -10,7 +10,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use nix::sched::{CloneFlags, unshare};
@@ -112,6 +112,8 @@ pub struct Ca {
     issuer: CaIssuer<'static, KeyPair>,
     pub root: CertificateDer<'static>,
     pub life: Duration,
+    /// Nothing is issued at the moment.
+    pub away: AtomicBool,
 }
 
 impl Ca {
@@ -124,6 +126,7 @@ impl Ca {
             issuer: CaIssuer::new(params, key),
             root,
             life,
+            away: AtomicBool::new(false),
         }
     }
 
@@ -153,7 +156,12 @@ impl Issuer for Ca {
         id: &'a Identity,
         _: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<Issued, String>> + Send + 'a>> {
-        Box::pin(async move { Ok(self.sign(id)) })
+        Box::pin(async move {
+            match self.away.load(Ordering::Acquire) {
+                true => Err("the authority is away".to_owned()),
+                false => Ok(self.sign(id)),
+            }
+        })
     }
 }
 
@@ -280,6 +288,7 @@ impl World {
             drain: CancellationToken::new(),
             drain_limit: Duration::from_millis(300),
             agent_synced: AtomicBool::new(true),
+            certified: AtomicBool::new(true),
             agent_connected: AtomicBool::new(true),
             missed: Default::default(),
         });
