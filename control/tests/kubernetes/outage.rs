@@ -68,6 +68,40 @@ async fn what_happened_meanwhile_is_made_up_for() {
     assert_eq!(again, lists, "the watch went on where it was");
 }
 
+#[tokio::test]
+#[ignore = "needs etcd and kube-apiserver"]
+async fn a_slow_api_server_is_waited_for_from_the_start() {
+    let (api, client) = ApiServer::installed(&[]).await;
+    let objects = [namespace("shop"), node("a"), web(1), web(2), STRICT.into()];
+    apply(&client, &objects.join("\n")).await;
+    let link = Link::to(api.port).await;
+    link.slow(Duration::from_millis(50));
+    let c = Controller::start(&api, link.port, &[]).await;
+    c.has(&["shop/web-1", "shop/web-2"]).await;
+    assert_eq!(c.policies().await, ["shop/peerauthentication/all"]);
+    delete(&client, &web(1)).await;
+    c.has(&["shop/web-2"]).await;
+}
+
+/// It takes what it is sent, and says nothing.
+#[tokio::test]
+#[ignore = "needs etcd and kube-apiserver"]
+async fn while_an_api_server_hangs_nothing_is_forgotten() {
+    let (api, link, c) = cluster(&[]).await;
+    let lists = c.metric("kubernetes_lists", "Pod").await;
+    link.slow(Duration::from_secs(600));
+    let client = api.client();
+    delete(&client, &web(1)).await;
+    apply(&client, &web(3)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    c.has(&["shop/web-1", "shop/web-2"]).await;
+    link.slow(Duration::ZERO);
+    c.has(&["shop/web-2", "shop/web-3"]).await;
+    assert_eq!(c.policies().await, ["shop/peerauthentication/all"]);
+    let again = c.metric("kubernetes_lists", "Pod").await;
+    assert_eq!(again, lists, "the watch went on where it was");
+}
+
 /// The server has forgotten what happened meanwhile: a list tells what is gone.
 #[tokio::test]
 #[ignore = "needs etcd and kube-apiserver"]
