@@ -73,11 +73,11 @@ pub(crate) fn tag_images(layout: &Layout, tag: &str) -> Result<()> {
     })
 }
 
-/// Goes on with images of another tag, which are on the nodes already; their start is not waited for.
-pub(crate) fn upgrade(layout: &Layout, tag: &str) -> Result<()> {
+/// Goes on with another value, such as the tag of images that are on the nodes already; the start of what changes is not waited for.
+pub(crate) fn set(layout: &Layout, value: &str) -> Result<()> {
     let mut command = helm(layout)?;
     command.args(["upgrade", "warren", "--reset-then-reuse-values"]);
-    command.args(["--set", &format!("image.tag={tag}")]);
+    command.args(["--set", value]);
     command.arg(chart("mesh")).args(["--namespace", SYSTEM]);
     program::output(&mut command).map(drop)
 }

@@ -26,6 +26,7 @@ mod load;
 mod probes;
 mod reboot;
 mod rollout;
+mod root;
 mod scale;
 mod scenarios;
 mod stateful;
@@ -118,6 +119,10 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "two controllers are replaced and killed under load",
         run: control::two,
+    },
+    Suite {
+        name: "the root is changed under load",
+        run: root::changed,
     },
     Suite {
         name: "a node is drained under load",

@@ -39,9 +39,8 @@ pub(super) fn images(world: &World) -> Result<String> {
     };
     mesh::tag_images(&world.layout, &other)?;
     let [fresh, kept] = under_load(world, "images", || {
-        mesh::upgrade(&world.layout, tag)?;
+        set(world, &format!("image.tag={tag}"))?;
         for part in PARTS {
-            world.rolled_out(SYSTEM, part)?;
             let now = image(world, part)?;
             ensure!(now.ends_with(&format!(":{tag}")), "{part} is still {now}");
         }
@@ -52,13 +51,21 @@ pub(super) fn images(world: &World) -> Result<String> {
     Ok(format!("from {before} to {tag}: {told}; {kept}"))
 }
 
+/// Gives the chart another value, and waits for everything that changes with it.
+pub(super) fn set(world: &World, value: &str) -> Result<()> {
+    mesh::set(&world.layout, value)?;
+    PARTS
+        .iter()
+        .try_for_each(|part| world.rolled_out(SYSTEM, part))
+}
+
 fn image(world: &World, part: &str) -> Result<String> {
     let path = ".spec.template.spec.containers[0].image";
     world.value(SYSTEM, part, path)
 }
 
-/// Replaces parts of the mesh while new connections, and kept ones, are used: what came of them.
-fn under_load(
+/// Changes the mesh while new connections, and kept ones, are used: what came of them.
+pub(super) fn under_load(
     world: &World,
     name: &'static str,
     replace: impl FnOnce() -> Result<()>,
