@@ -17,6 +17,9 @@ use crate::lanes::Lanes;
 use crate::net;
 use crate::pods::Pod;
 
+/// A listening socket that is given up is accepted from for so long still: a connection that was led to it just before is in its queue,
+/// or a packet away from that, and would be reset.
+const LAST: Duration = Duration::from_millis(100);
 /// After an error that would come again at once, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -59,15 +62,18 @@ struct Door {
 
 impl Door {
     async fn accept(self, listener: TcpListener, stop: CancellationToken) {
+        tokio::select! {
+            biased;
+            // A process that is ending leaves new connections in the queue, for the next one to take.
+            () = self.cx.drain.cancelled() => {}
+            () = async { stop.cancelled().await; sleep(LAST).await } => {}
+            () = self.accept_all(&listener) => {}
+        }
+    }
+
+    async fn accept_all(&self, listener: &TcpListener) {
         loop {
-            let accepted = tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                // A process that is ending leaves new connections in the queue, for the next one to take.
-                () = self.cx.drain.cancelled() => return,
-                a = listener.accept() => a,
-            };
-            let taken = match accepted {
+            let taken = match listener.accept().await {
                 Ok((stream, peer)) => self.serve(stream, peer),
                 Err(e) if is_of_one_connection(&e) => Ok(()),
                 Err(e) => Err(e),

@@ -2,7 +2,10 @@
 
 mod support;
 
+use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use support::{
@@ -284,5 +287,17 @@ fn a_bound_port_takes_over_from_its_time_wait() {
             net::close_cleanly(&client);
             sockets.push(server);
         }
+    });
+}
+
+#[test]
+fn a_connection_in_the_queue_of_a_pod_that_is_let_go_is_served() {
+    in_namespace(|| async {
+        let w = World::new().await;
+        let app = echo(LEGACY, 8080).await;
+        let mut dial = pin!(w.dial(app));
+        poll_fn(|cx| Poll::Ready(drop(dial.as_mut().poll(cx)))).await;
+        w.cx.pods.remove(&uid("shopper")).unwrap().retire();
+        ping(&mut dial.await).await.unwrap();
     });
 }
