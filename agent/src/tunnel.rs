@@ -161,7 +161,8 @@ async fn converse(link: u64, socket: AgentSocket, shared: Shared) {
             );
         }
     };
-    if !shared.turn.lock().admit(link, &instance) {
+    let started = peer_of(&socket).and_then(started).unwrap_or_default();
+    if !shared.turn.lock().admit(link, &instance, started) {
         return tracing::debug!(instance, "a tunnel that was replaced is turned away");
     }
     tracing::info!(version, instance, "a tunnel says hello");
@@ -189,14 +190,25 @@ async fn converse(link: u64, socket: AgentSocket, shared: Shared) {
 impl Shared {
     /// The id of the cgroup that the tunnel at the other end is in, 0 where it is not known.
     fn cgroup_of(&self, socket: &AgentSocket) -> u64 {
-        let peer = getsockopt(socket, PeerCredentials).ok();
-        let dir = peer
-            .and_then(|peer| u32::try_from(peer.pid()).ok())
-            .and_then(|pid| crate::cgroup::of_process(pid, &self.places.anchor));
+        let dir =
+            peer_of(socket).and_then(|pid| crate::cgroup::of_process(pid, &self.places.anchor));
         self.found
             .send_if_modified(|old| dir.is_some() && std::mem::replace(old, dir.clone()) != dir);
         crate::cgroup::id_of(self.places.of(dir).as_deref())
     }
+}
+
+/// The process at the other end.
+fn peer_of(socket: &AgentSocket) -> Option<u32> {
+    let peer = getsockopt(socket, PeerCredentials).ok()?;
+    u32::try_from(peer.pid()).ok()
+}
+
+/// When a process began, in ticks since boot: field 22 of proc(5)'s `stat`. Its name, field 2, may hold anything but ends at the last `)`.
+fn started(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(19)?.parse().ok()
 }
 
 async fn write(socket: &AgentSocket, mut messages: mpsc::Receiver<Outgoing>) {
