@@ -296,7 +296,8 @@ fn a_connection_in_the_queue_of_a_pod_that_is_let_go_is_served() {
         let w = World::new().await;
         let app = echo(LEGACY, 8080).await;
         let mut dial = pin!(w.dial(app));
-        poll_fn(|cx| Poll::Ready(drop(dial.as_mut().poll(cx)))).await;
+        let begun = poll_fn(|cx| Poll::Ready(dial.as_mut().poll(cx))).await;
+        assert!(begun.is_pending());
         w.cx.pods.remove(&uid("shopper")).unwrap().retire();
         ping(&mut dial.await).await.unwrap();
     });
