@@ -20,11 +20,11 @@ const PROGRAMS: [&str; 2] = ["bin", "pkg/tool"];
 
 /// Installs Go where PATH finds none that is new enough.
 pub(super) fn install() -> anyhow::Result<()> {
-    if minor().is_some_and(|minor| minor >= MINOR) {
+    if is_new_enough() {
         return Ok(());
     }
     packages::install(&packages::missing(&["golang-go"])?)?;
-    if minor().is_some_and(|minor| minor >= MINOR) {
+    if is_new_enough() {
         return Ok(());
     }
     println!("setup: fetching Go {VERSION}");
@@ -36,10 +36,15 @@ pub(super) fn install() -> anyhow::Result<()> {
     let _ = fs::remove_file(LINK);
     symlink(root.join("bin/go"), LINK).with_context(|| format!("make {LINK}, as root"))?;
     ensure!(
-        minor().is_some_and(|minor| minor >= MINOR),
+        is_new_enough(),
         "Go {VERSION} is at {LINK}, but PATH finds an older one first"
     );
     Ok(())
+}
+
+/// Whether PATH finds a Go that can build the cluster.
+fn is_new_enough() -> bool {
+    minor().is_some_and(|minor| minor >= MINOR)
 }
 
 /// M of Go 1.M.
